@@ -1,0 +1,57 @@
+# Two commands: `make demo` runs the whole journey, `make test` checks and tests everything.
+# Both set up .venv by themselves.
+#   make demo                        on phantom CT, no data needed
+#   make demo DATA=../shared/data    on real CT
+#   make test                        ruff, mypy, pytest
+#   make check                       ruff and mypy alone
+#   make figures                     the pictures of the README
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+OUT ?= work/$(if $(DATA),demo-real,demo)
+DEVICE ?= auto
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check figures system clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.covidssl
+	$(BIN)/python -m pipelines.demo --out $(OUT) --device $(DEVICE) $(if $(DATA),--data $(DATA))
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.covidssl-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+figures: $(VENV)/.covidssl
+	$(BIN)/python -m pipelines.readme_figures --demo work/demo
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.covidssl: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) (some minutes) ..."
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.covidssl-dev: pyproject.toml constraints.txt | system $(VENV)/bin/python
+	@echo "Setting up $(VENV) with the tools for tests (some minutes) ..."
+	$(PIP) --editable '.[dev,reference]'
+	@touch $@ $(VENV)/.covidssl
+
+# The reference Perlin noise is C and has no wheels.
+system:
+	@if command -v cc >/dev/null && $(PYTHON) -c \
+	  'import pathlib, sysconfig as s; raise SystemExit(not pathlib.Path(s.get_path("include"), "Python.h").is_file())'; \
+	then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev; \
+	else echo "The tests need a C compiler and Python's headers: install gcc and python3-dev." >&2; exit 1; fi
+
+clean:
+	rm -rf work .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,17 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real CT, where there is one."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no real CT beside the checkout (../shared/data)")
+    return SHARED_DATA
