@@ -1,0 +1,58 @@
+"""The one image type: a stack of slices that knows where it is, what it means, whence it came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidssl.errors import ScanError
+from covidssl.hounsfield import Pixels
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A CT scan, or a mask on its grid; a single picture is a volume of one slice.
+
+    A volume from `covidssl.io` is upright: slice axis towards the head, rows towards the patient's
+    back, columns towards the patient's left (so the patient's right is on the picture's left).
+
+    Attributes:
+        array: voxel values, shape (Z, Y, X); int16 HU, uint8 grey values, or bool for a mask.
+        pixels: what the values mean; None for a mask.
+        spacing_mm: voxel size in mm, ordered like the array (z, y, x); None where not known.
+        affine: (4, 4) map from voxel index (x, y, z, 1) to DICOM patient coordinates (LPS, mm);
+            None where the file carries no orientation (PNG, JPG): it is then taken as it is.
+        source: the scan's name for tables and errors: its path relative to the INPUT given.
+        warnings: what the reader found odd but could cope with, in plain words.
+    """
+
+    array: NDArray[np.generic]
+    pixels: Pixels | None
+    spacing_mm: tuple[float, float, float] | None = None
+    affine: NDArray[np.float64] | None = None
+    source: str = "<memory>"
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.array.ndim != 3 or 0 in self.array.shape:
+            raise ScanError(
+                f"{self.source}: a volume needs a (Z, Y, X) array without an empty axis, "
+                f"got shape {self.array.shape}."
+            )
+        if self.affine is not None and self.affine.shape != (4, 4):
+            raise ScanError(f"{self.source}: an affine has shape (4, 4), got {self.affine.shape}.")
+
+    def mask(self, array: NDArray[np.bool_]) -> Volume:
+        """A mask on this grid.
+
+        Raises:
+            ScanError: when the shape differs.
+        """
+        if array.shape != self.array.shape:
+            raise ScanError(
+                f"{self.source}: a mask of shape {array.shape} does not fit the scan's "
+                f"{self.array.shape}."
+            )
+        return replace(self, array=array, pixels=None)
