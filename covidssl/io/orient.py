@@ -1,0 +1,59 @@
+"""Turning a scan upright: axes permuted and flipped, the affine kept exact, nothing resampled."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidssl.io.raw import Spacing
+
+
+def upright(
+    array: NDArray[Any], affine: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[np.float64], Spacing]:
+    """Turn a scan so that its axes run towards head (Z), back (Y) and the patient's left (X).
+
+    An oblique grid is turned to the nearest axes and stays oblique.
+
+    Args:
+        array: shape (Z, Y, X), in the order of the file.
+        affine: (4, 4) from voxel index (x, y, z, 1) to LPS mm.
+
+    Returns:
+        array, affine and spacing (z, y, x) in mm of the upright scan; each voxel keeps its value
+        and its place in the world.
+    """
+    axes = _voxel_axis_of_world(affine)
+    turned = affine.copy()
+    flips = []
+    size = array.shape[::-1]
+    for world, voxel in enumerate(axes):
+        step = affine[:3, voxel]
+        flip = step[world] < 0
+        flips.append(flip)
+        turned[:3, world] = -step if flip else step
+        if flip:
+            turned[:3, 3] += step * (size[voxel] - 1)
+    xyz = np.transpose(array, (2, 1, 0))
+    xyz = np.transpose(xyz, axes)
+    xyz = xyz[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)]
+    zyx = np.ascontiguousarray(np.transpose(xyz, (2, 1, 0)))
+    return zyx, turned, spacing_of(turned)
+
+
+def spacing_of(affine: NDArray[np.float64]) -> Spacing:
+    """Voxel size (z, y, x) in mm: the lengths of the affine's columns."""
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(z), float(y), float(x)
+
+
+def _voxel_axis_of_world(affine: NDArray[np.float64]) -> tuple[int, ...]:
+    steps = affine[:3, :3]
+    alignment = np.abs(steps / np.linalg.norm(steps, axis=0))
+    return max(
+        permutations(range(3)),
+        key=lambda axes: sum(alignment[world, voxel] for world, voxel in enumerate(axes)),
+    )

@@ -1,0 +1,62 @@
+"""A scan as its file has it: before it is turned upright and its values are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidssl.errors import ScanError
+
+Spacing = tuple[float, float, float]
+
+MOST_VOXELS = 2**31
+"""A header that claims more is taken for damaged, before memory is asked for."""
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """What a reader of one format gives.
+
+    Attributes:
+        array: stored values with the file's own scaling applied, shape (Z, Y, X).
+        grey: whether the format says 8-bit grey values (a picture, or an unscaled uint8 volume).
+        spacing_mm: (z, y, x), or None.
+        affine: (4, 4) from voxel index (x, y, z, 1) to LPS mm, or None.
+        warnings: what was odd, in plain words.
+    """
+
+    array: NDArray[Any]
+    grey: bool
+    spacing_mm: Spacing | None
+    affine: NDArray[np.float64] | None
+    warnings: tuple[str, ...] = ()
+
+
+def check_size(shape: tuple[int, ...], source: str) -> None:
+    """Refuse a shape that no scan has.
+
+    Raises:
+        ScanError: when an axis is empty or the number of voxels is absurd.
+    """
+    voxels = float(np.prod(np.asarray(shape, dtype=np.float64)))
+    if min(shape, default=0) < 1 or voxels > MOST_VOXELS:
+        raise ScanError(
+            f"{source}: the header claims a shape of {shape}; no scan has that. "
+            f"The header is damaged."
+        )
+
+
+def check_affine(affine: NDArray[np.float64], source: str) -> None:
+    """Refuse an affine that maps no volume.
+
+    Raises:
+        ScanError: when it is not finite, or its voxels have no volume.
+    """
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ScanError(
+            f"{source}: the affine in the header is degenerate (its voxels have no volume), "
+            f"so the orientation cannot be known. Repair the header or convert the scan again."
+        )
