@@ -1,0 +1,37 @@
+"""Folders of phantoms that look to a reader like a download: for demonstrations and tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from covidssl.io import write_volume
+from covidssl.phantom.scan import phantom_chest
+
+CLASS_FOLDERS = {"COVID": True, "non-COVID": False}
+
+
+def write_unlabelled(folder: Path, n: int, seed: int) -> tuple[Path, ...]:
+    """Write `n` scans without lesions, `patient-001.nii.gz` and so on; returns their paths."""
+    paths = tuple(folder / f"patient-{i + 1:03d}.nii.gz" for i in range(n))
+    for i, path in enumerate(paths):
+        write_volume(phantom_chest(_person(seed, i), lesions=False).ct, path)
+    return paths
+
+
+def write_labelled(folder: Path, n_per_class: int, seed: int) -> tuple[Path, ...]:
+    """Write scans of both classes into `COVID/` and `non-COVID/`; returns their paths.
+
+    Patients are numbered through both classes; no two scans are of one person.
+    """
+    paths = []
+    for i in range(2 * n_per_class):
+        name = list(CLASS_FOLDERS)[i // n_per_class]
+        path = folder / name / f"patient-{i + 1:03d}.nii.gz"
+        write_volume(phantom_chest(_person(seed, i), CLASS_FOLDERS[name]).ct, path)
+        paths.append(path)
+    return tuple(paths)
+
+
+def _person(seed: int, i: int) -> int:
+    """A person's seed: cohorts of different seeds have nobody in common."""
+    return seed * 1_000_003 + i
