@@ -1,0 +1,80 @@
+"""The restoration network: an encoder with a decoder that lifts pseudo-lesions off."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from monai.networks.blocks.upsample import UpSample
+from torch import nn
+
+from covidssl.networks.encoder import Encoder, double_convolution
+
+
+class Restored(NamedTuple):
+    """What the restoration network says of a batch, each (B, 1, H, W) float.
+
+    Attributes:
+        unit: the picture without its lesions, network units.
+        lesion_logit: how sure it is that a pixel belongs to a lesion.
+    """
+
+    unit: torch.Tensor
+    lesion_logit: torch.Tensor
+
+
+class Decoder(nn.Module):
+    """Feature maps of all levels -> (B, 2, H, W): what to add to the picture, a lesion logit."""
+
+    def __init__(self, channels: tuple[int, ...], groups: int) -> None:
+        super().__init__()
+        steps = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
+        self.ups = nn.ModuleList(
+            UpSample(
+                2,
+                deep,
+                shallow,
+                scale_factor=2,
+                mode="nontrainable",
+                interp_mode="bilinear",
+                align_corners=False,
+            )
+            for deep, shallow in steps
+        )
+        self.blocks = nn.ModuleList(
+            double_convolution(2 * shallow, shallow, groups) for _, shallow in steps
+        )
+        self.last = nn.Conv2d(channels[0], 2, kernel_size=1)
+        # It starts as the identity: nothing is lifted off until something was learnt.
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(
+        self, levels: list[torch.Tensor], keep_skips: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        features = levels[-1]
+        for index, (up, block) in enumerate(zip(self.ups, self.blocks, strict=True)):
+            level = len(levels) - 2 - index
+            skip = levels[level]
+            if keep_skips is not None:
+                skip = skip * keep_skips[:, level].to(skip.dtype)[:, None, None, None]
+            features = block(torch.cat([up(features), skip], dim=1))
+        return self.last(features)
+
+
+class RestorationUNet(nn.Module):
+    """(B, 1, H, W) corrupted, in [0, 1] -> `Restored`.
+
+    `keep_skips` (B, levels - 1), bool, closes skip connections of single pictures while it learns:
+    with all of them open the decoder leans on the shallow levels and the deepest one learns least.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = Decoder(encoder.channels, encoder.plan.groups)
+
+    def forward(self, unit: torch.Tensor, keep_skips: torch.Tensor | None = None) -> Restored:
+        change, lesion_logit = self.decoder(self.encoder(unit), keep_skips).split(1, dim=1)
+        return Restored(unit + change, lesion_logit)
