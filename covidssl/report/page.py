@@ -1,0 +1,149 @@
+"""The page: which folders, in which order, and the template."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, Field
+
+from covidssl.errors import UsageError
+from covidssl.files import write_text
+from covidssl.report.blocks import Block, Facts, Note, lasted, plain, words
+from covidssl.report.comparison import Headline, read_headline
+from covidssl.report.products import MEASURES, PARTS
+from covidssl.report.reading import UnreadError, read_json
+from covidssl.version import __version__
+
+VERBS = tuple(PARTS)
+
+
+class Record(BaseModel):
+    """What `record.json` says; further entries are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    verb: Literal["prepare", "preview", "pretrain", "finetune", "evaluate", "predict"]
+    status: Literal["running", "done", "failed"]
+    version: str = ""
+    started: str = ""
+    duration_s: float | None = None
+    device: str = ""
+    seed: int | None = None
+    git: dict[str, Any] | None = None
+    packages: dict[str, str | None] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
+    summary: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run, ready for the page; `whole` when all products of its verb could be read."""
+
+    anchor: str
+    name: str
+    record: Record
+    blocks: Sequence[Block]
+    whole: bool
+
+
+def build_report(runs: Sequence[Path], out: Path) -> None:
+    """Write one self-contained page about `runs` to `out`.
+
+    Comparisons stand first, then the runs in the order of the work: prepare, preview, pretrain,
+    finetune, evaluate, predict. A run that is not done is marked as unfinished.
+
+    Args:
+        runs: run folders, and folders that hold a `comparison.json`.
+        out: the HTML file; replaced when it exists.
+
+    Raises:
+        UsageError: when no folder is given, one is no run folder, or `out` is a folder.
+    """
+    if not runs:
+        raise UsageError("A report needs at least one run folder.")
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder; name the HTML file to write.")
+    folders = list({folder.resolve(): folder for folder in runs}.values())
+    names = _names(folders)
+    headlines, sections = [], []
+    for number, folder in enumerate(folders):
+        anchor = f"run-{number}"
+        if (folder / "comparison.json").is_file():
+            headlines.append(read_headline(folder, f"{anchor}-comparison", names[folder]))
+        if (folder / "record.json").is_file():
+            sections.append(_section(folder, anchor, names[folder]))
+        elif not (folder / "comparison.json").is_file():
+            raise UsageError(
+                f"{folder}: is not a run folder: it holds no record.json. Give folders that "
+                f"covidssl wrote with --out."
+            )
+    sections.sort(key=lambda section: VERBS.index(section.record.verb))
+    write_text(out, _page(headlines, sections))
+
+
+def _page(headlines: Sequence[Headline], sections: Sequence[Section]) -> str:
+    environment = Environment(
+        loader=PackageLoader("covidssl", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"plain": plain, "lasted": lasted}
+    return environment.get_template("report.html.j2").render(
+        headlines=headlines, sections=sections, version=__version__
+    )
+
+
+def _names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The last part of each folder's path, with the part before it where two are alike."""
+    last = {folder: folder.resolve().name for folder in folders}
+    often = Counter(last.values())
+    return {
+        folder: name if often[name] == 1 else f"{folder.resolve().parent.name}/{name}"
+        for folder, name in last.items()
+    }
+
+
+def _section(folder: Path, anchor: str, name: str) -> Section:
+    try:
+        record = read_json(folder / "record.json", Record)
+    except UnreadError as error:
+        raise UsageError(f"{folder}: is not a run folder that can be reported: {error}") from error
+    blocks: list[Block] = []
+    if record.status != "done":
+        state = "failed" if record.status == "failed" else "had not ended when this page was built"
+        blocks.append(Note(f"Unfinished: this run {state}. Its numbers are not final.", True))
+    # Scores stand in the table of the evaluation, with their intervals.
+    summary = {key: v for key, v in (record.summary or {}).items() if key not in MEASURES}
+    blocks.append(Facts([(words(key), plain(value)) for key, value in summary.items()]))
+    whole = True
+    for part in PARTS[record.verb]:
+        try:
+            blocks += part(folder)
+        except UnreadError as error:
+            whole = False
+            blocks.append(Note(f"Incomplete: {error}", True))
+    return Section(anchor, name, record, _merged(blocks), whole)
+
+
+def _merged(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks with neighbouring facts joined, and each fact said once."""
+    merged: list[Block] = []
+    said: set[str] = set()
+    for block in blocks:
+        if not isinstance(block, Facts):
+            merged.append(block)
+            continue
+        new = [entry for entry in block.entries if entry[0] not in said]
+        said |= {name for name, _ in new}
+        if merged and isinstance(merged[-1], Facts):
+            merged[-1] = Facts([*merged[-1].entries, *new])
+        elif new:
+            merged.append(Facts(new))
+    return merged

@@ -1,0 +1,111 @@
+"""The data path is a test, not a diagram: imports only point backwards."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "covidssl"
+
+# A module may import what stands on an earlier line, or beside it on its own.
+STAGES = [
+    ["version"],
+    ["errors", "randomness"],
+    ["files", "hounsfield"],
+    ["volume"],
+    ["io"],
+    ["lungs"],
+    ["manifest", "scan_file", "store", "preparing"],
+    ["phantom"],
+    ["frames", "scan_frames"],
+    ["lesions"],
+    ["augment", "networks"],
+    ["weights", "training"],
+    ["checkpoint", "pretext"],
+    ["clean_slices"],
+    ["datasets", "splits"],
+    ["rivals", "labelled_frames"],
+    ["calibration", "metrics"],
+    ["diagnosis", "model"],
+    ["experiments"],
+    ["config", "selection", "starting", "finetuning"],
+    ["evidence", "prediction"],
+    ["evaluation", "comparison"],
+    ["preview", "figures", "report"],
+    ["runs"],
+    ["commands"],
+    ["cli"],
+]
+PLACE = {module: stage for stage, modules in enumerate(STAGES) for module in modules}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+UNKNOWN_NAMES = {"utils", "helpers", "misc", "common", "base", "manager"}
+
+
+def stage_name(path: Path) -> str:
+    """First part of a module's name below the package."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of covidssl that a file imports, at the top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "covidssl":
+                names = [f"covidssl.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name for name in names if name.startswith("covidssl.")}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_point_backwards(path: Path) -> None:
+    here = PLACE[stage_name(path)]
+    ahead = sorted(name for name in imported(path) if PLACE[name.split(".")[1]] > here)
+    assert not ahead, f"{path.name} imports what comes after it: {ahead}"
+
+
+def test_every_module_has_a_place_on_the_path() -> None:
+    assert {stage_name(path) for path in FILES} == set(PLACE)
+
+
+def test_no_verb_imports_another() -> None:
+    verbs = {"prepare", "preview", "pretrain", "finetune", "evaluate", "predict", "report"}
+    for path in (PACKAGE / "commands").glob("*.py"):
+        others = {f"covidssl.commands.{verb}" for verb in verbs}
+        assert not imported(path) & others, path.name
+
+
+def test_training_does_not_need_the_readers() -> None:
+    """A bare GPU node has torch and prepared data, but neither SimpleITK nor nibabel."""
+    readers = {"SimpleITK", "nibabel", "pydicom"}
+    for path in FILES:
+        if stage_name(path) in ("io", "phantom"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {
+            name.split(".")[0]
+            for node in ast.walk(tree)
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        assert not names & readers, path.name
+
+
+def test_no_file_is_a_drawer_for_everything() -> None:
+    assert not {path.stem for path in FILES} & UNKNOWN_NAMES
+
+
+def test_files_stay_readable() -> None:
+    long = {path.name: len(path.read_text().splitlines()) for path in FILES}
+    assert not {name: lines for name, lines in long.items() if lines > 350}
