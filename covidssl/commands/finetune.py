@@ -1,0 +1,102 @@
+"""`covidssl finetune`: labelled images or scans in, a model folder out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from covidssl.commands.learning import Learning, Notes, learn
+from covidssl.commands.progress import track
+from covidssl.datasets import read_dataset
+from covidssl.experiments import FinetuneConfig
+from covidssl.files import write_csv
+from covidssl.finetuning import FineTuning
+from covidssl.labelled_frames import load_labelled_frames
+from covidssl.model import ModelCard
+from covidssl.runs import IfExists, RunFolder
+from covidssl.splits import split_dataset, write_splits
+from covidssl.starting import start_from
+from covidssl.training import StepReport, make_fabric
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie.
+
+    Attributes:
+        out: the run folder; the model will be in `out/model`.
+        encoder: a pretraining run or encoder file; None from scratch.
+        init: a model whose classifier to start from, head and all.
+        cache: folder in which cut frames are kept between runs.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    out: Path
+    encoder: Path | None = None
+    init: Path | None = None
+    cache: Path | None = None
+    device: str = "auto"
+
+
+def main(
+    config: FinetuneConfig, data: Path, places: Places, if_exists: IfExists = "refuse"
+) -> Path:
+    """Fine-tune on class folders or a CSV; gives the run folder.
+
+    Raises:
+        CovidsslError: for an output that exists, data or weights that cannot be used.
+    """
+    start = start_from(places.encoder, config.frame, config.encoder, config.seed)
+    dataset = read_dataset(data, config.positive_class)
+    assigned = split_dataset(dataset, config.split, config.seed)
+    out = places.out
+    with RunFolder(out, "finetune", config, if_exists) as run:
+        if run.done:
+            log.info("%s: finished already.", out)
+            return out
+        write_splits(out / "splits.csv", assigned, dataset)
+        most = config.aggregation.most_slices
+        frames = load_labelled_frames(dataset.scans, start.frame, most, places.cache, track)
+        dropped = [{"scan": name, "reason": reason} for name, reason in frames.dropped]
+        write_csv(out / "dropped.csv", ("scan", "reason"), dropped)
+        run.note_data(dataset=frames.fingerprint, encoder=start.sha256)
+        tuning = FineTuning(config, start, frames, dataset.classes, assigned)
+        card, device = _learn(tuning, places)
+        counts = Counter(one.split for one in assigned)
+        run.note(
+            device=device,
+            summary={
+                "start": "pretrained" if places.encoder else "from scratch",
+                **{f"{split} scans": count for split, count in sorted(counts.items())},
+                "scans dropped": len(dropped),
+                "scans without lungs, taken whole": len(frames.without_lungs),
+                **{name: round(value, 4) for name, value in card.metrics.items()},
+            },
+        )
+    return out
+
+
+def _learn(tuning: FineTuning, places: Places) -> tuple[ModelCard, str]:
+    config, plan = tuning.config, tuning.config.training
+    fabric = make_fabric(places.device, plan.precision)
+    state = tuning.first_state(fabric.device, places.init)
+    best = tuning.selection(fabric.device, places.out)
+    notes: Notes = {}
+    best.consider(state, notes)
+
+    def validate(report: StepReport, notes: Notes, board: SummaryWriter) -> None:
+        if report.step % config.validate_every == 0 or report.step == plan.steps:
+            for name, value in best.consider(state, notes).items():
+                board.add_scalar(f"validation/{name}", value, report.step)
+
+    what = Learning(
+        places.out, fabric, tuning.data, tuning.task, plan, config.seed, config.checkpoint_every
+    )
+    notes = learn(what, state, validate, notes)
+    return tuning.save(places.out / "model", state, best, notes), str(fabric.device)

@@ -1,0 +1,150 @@
+"""`covidssl pretrain`: clean slices in, a restoration network and its encoder out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from covidssl.clean_slices import StoredFrames
+from covidssl.commands.learning import Learning, Notes, last_tenth, learn
+from covidssl.errors import UsageError
+from covidssl.evidence import restoration_picture
+from covidssl.experiments import PretrainConfig
+from covidssl.files import write_bytes
+from covidssl.networks.encoder import Encoder
+from covidssl.networks.unet import RestorationUNet
+from covidssl.pretext import RestorationBatch, RestorationTask, corrupt
+from covidssl.randomness import initial_weights
+from covidssl.runs import IfExists, RunFolder
+from covidssl.store import Store
+from covidssl.training import StepReport, TrainingState, make_fabric
+from covidssl.weights import (
+    EncoderCard,
+    Origin,
+    load_restoration,
+    load_strictly,
+    save_encoder_file,
+)
+
+log = logging.getLogger(__name__)
+
+_FIXED_STEP = 10**9  # no run gets so far: the pictures watched are none that are learnt from
+
+
+def main(
+    config: PretrainConfig,
+    data: Path,
+    out: Path,
+    if_exists: IfExists = "refuse",
+    init: Path | None = None,
+    device: str = "auto",
+) -> Path:
+    """Pretrain on a prepared store; gives the run folder.
+
+    Raises:
+        UsageError: for an output that exists, or a store of another pixel kind.
+        NonFiniteLossError: with the seed and step of the batch, which are written down too.
+    """
+    store = Store.open(data)
+    if store.pixels is not config.frame.pixels:
+        raise UsageError(
+            f"{data}: holds '{store.pixels}' pixels and the configuration says "
+            f"'{config.frame.pixels}': --set frame.pixels={store.pixels}"
+        )
+    with RunFolder(out, "pretrain", config, if_exists) as run:
+        if run.done:
+            log.info("%s: finished already.", out)
+            return out
+        slices = StoredFrames(store, config.frame)
+        log.info("%d clean slices, %d left out", len(slices), store.slices_dropped)
+        run.note_data(store=store.fingerprint)
+        state = _new_state(config, init)
+        origin = Origin(
+            data_fingerprint=store.fingerprint,
+            pictures=len(slices),
+            steps=config.training.steps,
+            seed=config.seed,
+        )
+        run.note(device=_learn(config, slices, state, out, device))
+        last = last_tenth(out)
+        _save(config, state, origin, last, out)
+        run.note(
+            summary={
+                "slices": len(slices),
+                "slices left out": store.slices_dropped,
+                "image-steps": state.step * config.training.batch_size,
+                **{name: round(value, 5) for name, value in last.items()},
+            }
+        )
+    return out
+
+
+def _new_state(config: PretrainConfig, init: Path | None) -> TrainingState:
+    with initial_weights(config.seed):
+        network = RestorationUNet(Encoder(config.encoder))
+    if init is not None:
+        started, _ = load_restoration(init / "restoration.safetensors" if init.is_dir() else init)
+        load_strictly(network, started.state_dict(), f"{init.name}, to start from")
+    plan = config.training
+    optimizer = torch.optim.AdamW(
+        network.parameters(), plan.learning_rate, weight_decay=plan.weight_decay
+    )
+    return TrainingState(network, optimizer)
+
+
+def _learn(
+    config: PretrainConfig, slices: StoredFrames, state: TrainingState, out: Path, device: str
+) -> str:
+    fabric = make_fabric(device, config.training.precision)
+    levels = len(config.encoder.channels)
+    window = config.frame.window_hu
+    task = RestorationTask(config.pretext, config.loss, window, levels, config.seed)
+    watched, _ = corrupt(
+        slices.spread(4), config.pretext, window, levels, (config.seed, _FIXED_STEP)
+    )
+
+    def watch(report: StepReport, _notes: Notes, _board: SummaryWriter) -> None:
+        if report.step % config.pictures_every == 0 or report.step == config.training.steps:
+            _picture(state, watched, out / "pictures" / f"step-{report.step:06d}.png")
+
+    what = Learning(
+        out, fabric, slices, task, config.training, config.seed, config.checkpoint_every
+    )
+    learn(what, state, watch)
+    return str(fabric.device)
+
+
+@torch.no_grad()
+def _picture(state: TrainingState, watched: RestorationBatch, path: Path) -> None:
+    state.network.eval()
+    device = next(state.network.parameters()).device
+    restored = state.network(watched.corrupted.to(device)).unit.cpu()
+    write_bytes(path, restoration_picture(watched.corrupted, restored, watched.clean))
+
+
+def _save(
+    config: PretrainConfig,
+    state: TrainingState,
+    origin: Origin,
+    metrics: dict[str, float],
+    out: Path,
+) -> None:
+    network, weights = state.network, state.weights()
+    if not isinstance(network, RestorationUNet):
+        raise TypeError("Pretraining trains a RestorationUNet.")
+    card = EncoderCard(
+        holds="restoration",
+        encoder=config.encoder,
+        frame=config.frame,
+        trained_on=origin,
+        metrics={name: metrics[name] for name in ("loss", "restoration", "lesion_map")},
+        sha256="",
+    )
+    save_encoder_file(out / "restoration.safetensors", network, weights, card)
+    prefix = "encoder."
+    encoder = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+    card = card.model_copy(update={"holds": "encoder"})
+    save_encoder_file(out / "encoder.safetensors", network.encoder, encoder, card)

@@ -1,0 +1,171 @@
+"""Labelled scans: class folders, or a CSV `path,label[,patient][,split]`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from covidssl.errors import DataError, ScanError, UsageError
+from covidssl.files import read_csv
+from covidssl.io import ScanFiles, find_scans
+
+SPLITS = ("train", "validation", "test")
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class LabelledScan:
+    """One scan with its label.
+
+    Attributes:
+        name: its path relative to the dataset.
+        files: what it is read from.
+        positive: whether it is of the positive class.
+        patient: whose scan it is, where known.
+        split: its split, where the dataset says.
+    """
+
+    name: str
+    files: ScanFiles
+    positive: bool
+    patient: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled scans in natural file order.
+
+    Attributes:
+        name: of the folder or CSV.
+        scans: all of them.
+        classes: names of the negative and of the positive class.
+    """
+
+    name: str
+    scans: tuple[LabelledScan, ...]
+    classes: tuple[str, str]
+
+
+def read_dataset(path: Path, positive_class: str) -> Dataset:
+    """Read the table of a labelled dataset; no picture is opened yet.
+
+    Args:
+        path: a folder of two class folders, or a CSV with `path` (relative to the CSV; an image, a
+            NIfTI file or a DICOM folder), `label`, and perhaps `patient` and `split`.
+        positive_class: name of the class that means COVID-19; capitals do not matter.
+
+    Raises:
+        UsageError: when there is no such path.
+        DataError: when it has not exactly two classes, none of them the positive one, when a row
+            names no scan or one named before, or when a split is misspelt.
+    """
+    if path.is_dir():
+        rows = _rows_of_folder(path)
+    elif path.suffix.lower() == ".csv" and path.is_file():
+        rows = _rows_of_csv(path)
+    else:
+        raise UsageError(f"{path}: expected a folder of two class folders, or a CSV path,label.")
+    labels = Counter(label for _, label, _, _ in rows)
+    classes = _classes(path.name, labels, positive_class)
+    scans = tuple(
+        LabelledScan(files.name, files, label == classes[1], patient, split)
+        for files, label, patient, split in rows
+    )
+    return Dataset(path.name, scans, classes)
+
+
+Row = tuple[ScanFiles, str, str | None, str | None]
+
+
+def _rows_of_folder(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        try:
+            found = find_scans([folder])
+        except DataError:
+            continue  # a folder without CT, such as one of lists, is no class
+        for scan in found.scans:
+            name = f"{folder.name}/{scan.name}"
+            rows.append((replace(scan, name=name), folder.name, None, None))
+    if not rows:
+        raise DataError(f"{path.name}: no class folder with CT in it; expected two, one a class.")
+    return rows
+
+
+def _rows_of_csv(path: Path) -> list[Row]:
+    table = read_csv(path)
+    if not table:
+        raise DataError(f"{path.name}: holds no row; expected path,label[,patient][,split].")
+    lacking = {"path", "label"} - table[0].keys()
+    if lacking:
+        raise DataError(
+            f"{path.name}: lacks the column {' and '.join(sorted(lacking))}; "
+            f"expected path,label[,patient][,split], found {','.join(table[0])}."
+        )
+    seen: set[str] = set()
+    rows = []
+    for line, row in enumerate(table, start=2):
+        where = f"{path.name}, line {line}"
+        if row["path"] in seen:
+            raise DataError(f"{where}: {row['path']} stands in the table twice.")
+        seen.add(row["path"])
+        rows.append(
+            (
+                _files(path.parent, row["path"], where),
+                row["label"].strip(),
+                row.get("patient", "").strip() or None,
+                _split(row.get("split", ""), where),
+            )
+        )
+    return rows
+
+
+def _files(folder: Path, written: str, where: str) -> ScanFiles:
+    target = folder / written
+    if not written or not target.exists():
+        raise DataError(
+            f"{where}: there is no file or folder {written!r} (paths are relative to the CSV)."
+        )
+    found = find_scans([target])
+    if len(found.scans) != 1:
+        raise ScanError(f"{where}: {written} holds {len(found.scans)} scans; expected one a row.")
+    scan = found.scans[0]
+    path = PurePosixPath(written)
+    name = path.name if path.is_absolute() else path.as_posix()
+    return replace(scan, name=name)
+
+
+def _split(word: str, where: str) -> str | None:
+    if not word.strip():
+        return None
+    split = _SPLIT_WORDS.get(word.strip().lower())
+    if split is None:
+        raise DataError(f"{where}: unknown split {word!r}; expected train, validation or test.")
+    return split
+
+
+def _classes(name: str, labels: Counter[str], positive_class: str) -> tuple[str, str]:
+    counts = ", ".join(f"{label} ({count})" for label, count in labels.most_common())
+    if len(labels) != 2:
+        raise DataError(
+            f"{name}: expected two classes, found {len(labels)}: {counts}. One class cannot be "
+            f"learnt; more than two may be a label misspelt."
+        )
+    positive = [label for label in labels if label.lower() == positive_class.lower()]
+    if not positive:
+        raise DataError(
+            f"{name}: no class is called '{positive_class}'; found {counts}. Name the one that "
+            f"means COVID-19: --set positive_class=..."
+        )
+    negative = next(label for label in labels if label != positive[0])
+    return negative, positive[0]

@@ -1,0 +1,129 @@
+"""What one YAML holds: the whole truth of a run of each verb."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from covidssl.augment import AugmentRanges
+from covidssl.frames import Frame
+from covidssl.hounsfield import Pixels
+from covidssl.lesions import LesionRanges
+from covidssl.model import Aggregation
+from covidssl.networks.encoder import EncoderPlan
+from covidssl.pretext import PretextPlan, RestorationLoss
+from covidssl.splits import SplitPlan
+from covidssl.training import TrainingPlan
+
+
+class Experiment(BaseModel):
+    """What all verbs have: a seed, and no key that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0)
+
+
+class PrepareConfig(Experiment):
+    """Configuration of `covidssl prepare`.
+
+    Attributes:
+        pixels: take every scan for this kind of pixel; None: as its format says.
+        min_lung_share: slices with less lung than this share of the picture are left out.
+    """
+
+    pixels: Pixels | None = None
+    min_lung_share: float = Field(0.06, ge=0, le=1)
+
+
+class PreviewConfig(Experiment):
+    """Configuration of `covidssl preview`.
+
+    Attributes:
+        frame: how slices are cut.
+        lesions: what may be drawn.
+        slices: rows of the sheet.
+    """
+
+    frame: Frame = Frame(size=224)
+    lesions: LesionRanges = LesionRanges()
+    slices: int = Field(6, ge=1, le=32)
+
+
+class PretrainConfig(Experiment):
+    """Configuration of `covidssl pretrain`.
+
+    Attributes:
+        frame: how slices are cut; travels with the weights.
+        encoder: architecture.
+        pretext: how lesions and pictures are drawn.
+        loss: weights of the restoration loss.
+        training: steps, batch, rate.
+        checkpoint_every: steps between checkpoints.
+        pictures_every: steps between pictures corrupted / restored / clean.
+    """
+
+    frame: Frame = Frame()
+    encoder: EncoderPlan = EncoderPlan()
+    pretext: PretextPlan = PretextPlan()
+    loss: RestorationLoss = RestorationLoss()
+    training: TrainingPlan = TrainingPlan()
+    checkpoint_every: int = Field(100, ge=1)
+    pictures_every: int = Field(200, ge=1)
+
+
+class FinetuneConfig(Experiment):
+    """Configuration of `covidssl finetune`.
+
+    Attributes:
+        positive_class: name of the class that means COVID-19.
+        frame: how slices are cut, for a network from scratch; a pretrained encoder brings its own,
+            and a frame given here must then be the same.
+        encoder: architecture, in the same way.
+        split: who trains, validates, tests.
+        augment: how frames are moved and windowed while it learns.
+        training: steps, batch, rate.
+        encoder_rate: share of the learning rate that the encoder's deepest level gets.
+        layer_decay: share of a level's rate that the level above it gets.
+        validate_every: steps between validations; the best one is kept.
+        checkpoint_every: steps between checkpoints.
+        aggregation: from slices to a scan.
+        burden_threshold: network units lifted off a pixel for it to count as lesion
+            (0.07 of the default window is 98 HU).
+    """
+
+    positive_class: str = "COVID"
+    frame: Frame | None = None
+    encoder: EncoderPlan | None = None
+    split: SplitPlan = SplitPlan()
+    augment: AugmentRanges = AugmentRanges()
+    training: TrainingPlan = TrainingPlan(steps=300, learning_rate=3e-4, weight_decay=1e-2)
+    encoder_rate: float = Field(1.0, ge=0, le=1)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    validate_every: int = Field(25, ge=1)
+    checkpoint_every: int = Field(50, ge=1)
+    aggregation: Aggregation = Aggregation()
+    burden_threshold: float = Field(0.07, gt=0, lt=1)
+
+
+class EvaluateConfig(Experiment):
+    """Configuration of `covidssl evaluate`.
+
+    Attributes:
+        split: which part of the data is scored; `all` for another dataset.
+        rounds: of the bootstrap.
+        rival: whether the trivial rival is trained on the same labels and scored beside the model.
+    """
+
+    split: str = "test"
+    rounds: int = Field(2000, ge=100)
+    rival: bool = True
+
+
+class PredictConfig(Experiment):
+    """Configuration of `covidssl predict`.
+
+    Attributes:
+        pixels: take every scan for this kind of pixel; None: as its format says.
+    """
+
+    pixels: Pixels | None = None

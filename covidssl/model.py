@@ -1,0 +1,151 @@
+"""The model folder: a classifier with all that it takes to use it, and nothing that can run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from covidssl.calibration import Calibration
+from covidssl.errors import WeightsError
+from covidssl.files import write_text
+from covidssl.frames import Frame
+from covidssl.networks.classifier import CovidClassifier
+from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.unet import RestorationUNet
+from covidssl.weights import (
+    LICENCE_NOTE,
+    Origin,
+    load_strictly,
+    read_card,
+    read_weights,
+    save_weights,
+)
+
+INTENDED_USE = (
+    "Research on lung CT. Not a medical device: not for diagnosis, triage or treatment of patients."
+)
+CLASSIFIER, RESTORATION, CARD = "classifier.safetensors", "restoration.safetensors", "card.json"
+
+
+class Aggregation(BaseModel):
+    """How the slices of a scan become one answer.
+
+    Attributes:
+        rule: `mean` of the logits of all slices looked at, or `top_third`: of the highest third.
+        most_slices: slices looked at, at most, spread evenly over those with enough lung.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Literal["mean", "top_third"] = "mean"
+    most_slices: int = Field(24, ge=1)
+
+    def of(self, logits: NDArray[np.float64]) -> float:
+        """The logit of a scan from those of its slices (N,)."""
+        if self.rule == "mean":
+            return float(logits.mean())
+        return float(np.sort(logits)[-max(1, round(len(logits) / 3)) :].mean())
+
+
+class ModelCard(BaseModel):
+    """What `card.json` says.
+
+    Attributes:
+        classes: names of the negative and of the positive class.
+        encoder: architecture.
+        frame: pixel kind, window, size and crop of the network's input.
+        operating_point: probability from which on the label is the positive class.
+        operating_point_rule: how it was chosen, on validation.
+        calibration: from the logit to the probability, fitted on validation.
+        aggregation: from slices to a scan.
+        burden_threshold: network units that must be lifted off a pixel for it to count as lesion.
+        pretrained_from: fingerprint of the encoder's weights, or `none`.
+        trained_on: data and run.
+        metrics: on validation.
+        files: SHA-256 of each weights file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["covidssl-model-1"] = "covidssl-model-1"
+    classes: tuple[str, str]
+    encoder: EncoderPlan
+    frame: Frame
+    operating_point: float
+    operating_point_rule: str
+    calibration: Calibration
+    aggregation: Aggregation
+    burden_threshold: float
+    pretrained_from: str
+    trained_on: Origin
+    metrics: dict[str, float]
+    intended_use: str = INTENDED_USE
+    licence_note: str = LICENCE_NOTE
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A classifier ready for use; `restoration` is None where it was trained from scratch."""
+
+    card: ModelCard
+    classifier: CovidClassifier
+    restoration: RestorationUNet | None
+
+    def to(self, device: torch.device) -> Model:
+        """The same model on another device."""
+        self.classifier.to(device)
+        if self.restoration is not None:
+            self.restoration.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(self.classifier.parameters()).device
+
+
+def save_model(
+    folder: Path,
+    card: ModelCard,
+    classifier: Mapping[str, torch.Tensor],
+    restoration: Mapping[str, torch.Tensor] | None,
+) -> ModelCard:
+    """Write a model folder; the card comes last, so that a folder without one is not whole."""
+    files = {CLASSIFIER: save_weights(folder / CLASSIFIER, classifier)}
+    if restoration is not None:
+        files[RESTORATION] = save_weights(folder / RESTORATION, restoration)
+    card = card.model_copy(update={"files": files})
+    write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
+    return card
+
+
+def load_model(path: Path | str) -> Model:
+    """Load a model folder, or the fine-tuning run that holds one.
+
+    Raises:
+        WeightsError: when a file is missing, was changed, is a pickle, or does not fit the card.
+    """
+    folder = Path(path)
+    if not (folder / CARD).is_file() and (folder / "model").is_dir():
+        folder = folder / "model"
+    card = read_card(folder / CARD, ModelCard)
+    if CLASSIFIER not in card.files:
+        raise WeightsError(f"{folder / CARD}: names no {CLASSIFIER}; the card is not whole.")
+    classifier = CovidClassifier(Encoder(card.encoder))
+    weights = read_weights(folder / CLASSIFIER, card.files[CLASSIFIER])
+    load_strictly(classifier, weights, CLASSIFIER)
+    restoration = None
+    if RESTORATION in card.files:
+        restoration = RestorationUNet(Encoder(card.encoder))
+        weights = read_weights(folder / RESTORATION, card.files[RESTORATION])
+        load_strictly(restoration, weights, RESTORATION)
+        restoration.eval()
+    return Model(card, classifier.eval(), restoration)

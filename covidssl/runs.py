@@ -1,0 +1,237 @@
+"""The run folder: what every verb writes beside its products, so that a number can be followed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import BaseModel
+
+from covidssl.config import changed_keys, dump_config, load_config
+from covidssl.errors import UsageError
+from covidssl.files import write_json, write_text
+from covidssl.training import StepReport
+from covidssl.version import __version__
+
+log = logging.getLogger(__name__)
+
+IfExists = Literal["refuse", "resume", "overwrite"]
+
+_PACKAGES = (
+    "torch",
+    "lightning-fabric",
+    "monai",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pydantic",
+    "nibabel",
+    "SimpleITK",
+    "pydicom",
+    "pillow",
+    "safetensors",
+)
+
+
+class RunFolder:
+    """One run of one verb: `config.yaml`, `record.json`, `log.txt`, and what the verb makes.
+
+    Used as a context: the record says `running` inside it, `done` or `failed` after it.
+
+    Attributes:
+        path: the folder.
+        resumed: whether it goes on with an earlier run.
+        done: whether that earlier run had ended well already.
+    """
+
+    def __init__(self, path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> None:
+        self.path = path
+        before = _record_of(path) if if_exists == "resume" else None
+        self.resumed, self.done = _open(path, verb, config, if_exists)
+        self._data_before = (before or {}).get("data", {}) if self.resumed else {}
+        self._began = time.monotonic()
+        self.record: dict[str, Any] = {
+            "verb": verb,
+            "version": __version__,
+            "status": "running",
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "duration_s": None,
+            "resumed": self.resumed,
+            "seed": getattr(config, "seed", None),
+            "device": "cpu",
+            "machine": {
+                "python": platform.python_version(),
+                "system": platform.system(),
+                "threads": torch.get_num_threads(),
+            },
+            "git": git_state(),
+            "packages": package_versions(_PACKAGES),
+            "data": {},
+            "summary": {},
+        }
+        if self.done:
+            self.record = json.loads((path / "record.json").read_text(encoding="utf-8"))
+            return
+        self._write_record()
+        write_text(path / "config.yaml", dump_config(config))
+
+    def __enter__(self) -> Self:
+        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger("covidssl").addHandler(self._handler)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            log.error("%s: %s", type(error).__name__, error)
+        logging.getLogger("covidssl").removeHandler(self._handler)
+        self._handler.close()
+        if not self.done:
+            self.record["status"] = "done" if error is None else "failed"
+            self._write_record()
+
+    def note(self, **entries: Any) -> None:
+        """Put entries such as `device` or `data` into the record."""
+        for key, value in entries.items():
+            if isinstance(value, Mapping) and isinstance(self.record.get(key), dict):
+                self.record[key] |= value
+            else:
+                self.record[key] = value
+        self._write_record()
+
+    def note_data(self, **fingerprints: str) -> None:
+        """Put fingerprints of data into the record.
+
+        Raises:
+            UsageError: when a resumed run was started on other data.
+        """
+        for name, fingerprint in fingerprints.items():
+            if self._data_before.get(name, fingerprint) != fingerprint:
+                raise UsageError(
+                    f"{self.path}: cannot be resumed, its {name} has changed since it was started. "
+                    f"Give the same data, or choose another --out."
+                )
+        self.note(data=fingerprints)
+
+    def _write_record(self) -> None:
+        self.record["duration_s"] = round(time.monotonic() - self._began, 2)
+        write_json(self.path / "record.json", self.record)
+
+
+class MetricsFile:
+    """`metrics.csv`: a row a training step, flushed as it is written, cut back on resume."""
+
+    def __init__(self, path: Path, parts: Sequence[str], from_step: int) -> None:
+        self.columns = ["step", "loss", *parts, "lr", "images_per_second"]
+        kept = _rows_until(path, from_step, self.columns)
+        write_text(path, "\n".join([",".join(self.columns), *kept]) + "\n")
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def write(self, report: StepReport) -> None:
+        """Append one step; every digit of the loss is kept, so that runs can be compared."""
+        self._writer.writerow(
+            [
+                report.step,
+                repr(report.loss),
+                *(repr(part) for part in report.parts.values()),
+                f"{report.learning_rate:.6g}",
+                f"{report.images_per_second:.1f}",
+            ]
+        )
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _rows_until(path: Path, step: int, columns: list[str]) -> list[str]:
+    if not path.is_file():
+        return []
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    return [",".join(row) for row in rows if len(row) == len(columns) and int(row[0]) <= step]
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that this package runs from; None outside of one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "dirty": bool(dirty)}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def package_versions(names: tuple[str, ...]) -> dict[str, str | None]:
+    """Installed versions of packages, None for what is missing."""
+    versions: dict[str, str | None] = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _open(path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> tuple[bool, bool]:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        path.mkdir(parents=True, exist_ok=True)
+        return False, False
+    record = _record_of(path)
+    if if_exists == "refuse":
+        raise UsageError(
+            f"{path}: exists already. Use --resume to go on with it, --overwrite to start again, "
+            f"or another --out."
+        )
+    if record is None or record.get("verb") != verb:
+        raise UsageError(
+            f"{path}: is not empty and not a folder that 'covidssl {verb}' made; nothing in it was "
+            f"touched. Choose another --out."
+        )
+    if if_exists == "overwrite":
+        shutil.rmtree(path)
+        path.mkdir(parents=True)
+        return False, False
+    if not (path / "config.yaml").is_file():
+        return False, False  # killed before it had begun
+    before = load_config(type(config), path / "config.yaml")
+    changed = changed_keys(before, config)
+    if changed:
+        raise UsageError(
+            f"{path}: cannot be resumed, the configuration has changed: {'; '.join(changed[:8])}. "
+            f"Resume with the same one, or choose another --out."
+        )
+    return True, record.get("status") == "done"
+
+
+def _record_of(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((path / "record.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None

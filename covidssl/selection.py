@@ -1,0 +1,99 @@
+"""Selection on validation, and never on test: the best weights, calibration, operating point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import nn
+
+from covidssl.calibration import Calibration, fit_calibration, youden_point
+from covidssl.diagnosis import logits_of
+from covidssl.labelled_frames import LabelledFrames
+from covidssl.model import Aggregation
+from covidssl.training import TrainingState
+from covidssl.weights import read_weights, save_weights
+
+
+class ScanLogits(NamedTuple):
+    """Logits of scans: places in `LabelledFrames.scans`, logit and target, each (S,)."""
+
+    places: NDArray[np.int64]
+    logit: NDArray[np.float64]
+    target: NDArray[np.int64]
+
+
+def score_scans(
+    network: nn.Module,
+    frames: LabelledFrames,
+    which: NDArray[np.int64],
+    aggregation: Aggregation,
+    device: torch.device,
+) -> ScanLogits:
+    """Logits of the scans whose frames `which` names, by the model's aggregation rule."""
+    logits = logits_of(network, frames.frames[which], device)
+    scan_of = frames.scan_of[which]
+    places = np.unique(scan_of)
+    of_scan = np.array([aggregation.of(logits[scan_of == place]) for place in places])
+    target = np.array([int(frames.scans[place].positive) for place in places])
+    return ScanLogits(places, of_scan, target)
+
+
+class Chosen(NamedTuple):
+    """What validation decided."""
+
+    calibration: Calibration
+    operating_point: float
+    metrics: dict[str, float]
+
+
+class BestOnValidation:
+    """Keeps the weights of least validation loss, in a file, so that a killed run keeps them."""
+
+    def __init__(
+        self,
+        frames: LabelledFrames,
+        which: NDArray[np.int64],
+        aggregation: Aggregation,
+        device: torch.device,
+        file: Path,
+    ) -> None:
+        self.frames, self.which = frames, which
+        self.aggregation, self.device, self.file = aggregation, device, file
+
+    def consider(self, state: TrainingState, notes: dict[str, float]) -> dict[str, float]:
+        """Score the state; if it is the best so far, keep it. Gives loss and AUROC."""
+        weights = state.weights()
+        scored = self._score(state.network, weights)
+        chance = 1 / (1 + np.exp(-np.clip(scored.logit, -30, 30)))
+        loss = float(log_loss(scored.target, chance, labels=[0, 1]))
+        if loss < notes.get("best_loss", float("inf")):
+            save_weights(self.file, weights)
+            notes |= {"best_loss": loss, "best_step": float(state.step)}
+        return {"loss": loss, "auroc": float(roc_auc_score(scored.target, scored.logit))}
+
+    def choose(self, network: nn.Module) -> Chosen:
+        """Load the best weights into `network`; fit calibration and operating point."""
+        network.load_state_dict(read_weights(self.file), strict=True)
+        scored = score_scans(network, self.frames, self.which, self.aggregation, self.device)
+        calibration = fit_calibration(scored.logit, scored.target)
+        probability = calibration.probability(scored.logit)
+        point = youden_point(probability, scored.target)
+        metrics = {
+            "validation_auroc": float(roc_auc_score(scored.target, scored.logit)),
+            "validation_accuracy": float(np.mean((probability >= point) == scored.target)),
+            "validation_scans": float(len(scored.target)),
+        }
+        return Chosen(calibration, point, metrics)
+
+    def _score(self, network: nn.Module, weights: dict[str, torch.Tensor]) -> ScanLogits:
+        now = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(weights, strict=True)
+        try:
+            return score_scans(network, self.frames, self.which, self.aggregation, self.device)
+        finally:
+            network.load_state_dict(now, strict=True)

@@ -1,0 +1,1 @@
+"""Whole journeys made of verbs; run from the checkout."""
