@@ -140,9 +140,8 @@ def prepare_scan(scan: ScanFiles, folder: Path, options: StoreOptions) -> Manife
         return ManifestRow(scan.name, "failed", verdict, scan.format)
     row = _row(scan, ct, lungs, options, file)
     if row.stored:
-        shares = tuple(round(float(share), 6) for share in lungs.slice_share)
         mask = lungs.mask.array.astype(np.bool_, copy=False)
-        record = ScanRecord(key, row, shares, _box(mask))
+        record = ScanRecord(key, row, _shares(lungs), _box(mask))
         write_scan_file(folder / file, ct.array, mask, record)
     else:
         log.info("%s: dropped: %s", scan.name, row.verdict)
@@ -152,13 +151,13 @@ def prepare_scan(scan: ScanFiles, folder: Path, options: StoreOptions) -> Manife
 def _row(
     scan: ScanFiles, ct: Volume, lungs: Lungs, options: StoreOptions, file: str
 ) -> ManifestRow:
-    enough = int(np.count_nonzero(lungs.slice_share >= options.min_lung_share))
-    best = float(lungs.slice_share.max())
+    shares = _shares(lungs)
+    enough = sum(share >= options.min_lung_share for share in shares)
     if lungs.problem is not None:
         status, verdict = "dropped", lungs.problem
     elif not enough:
         status = "dropped"
-        verdict = f"too little lung: {best:.1%} of the best slice; {options.min_lung_share:.0%} set"
+        verdict = f"too little lung: {max(shares):.1%} of the best slice is below the store's least"
     else:
         status, verdict = ("warned" if ct.warnings else "ok"), "; ".join(ct.warnings)
     z_mm, y_mm, x_mm = ct.spacing_mm or (None, None, None)
@@ -181,6 +180,11 @@ def _row(
         fingerprint=hashlib.sha256(content).hexdigest(),
         file=file if status in ("ok", "warned") else "",
     )
+
+
+def _shares(lungs: Lungs) -> tuple[float, ...]:
+    # Rounded before they are compared, so that the record of a slice and its row never disagree.
+    return tuple(round(float(share), 6) for share in lungs.slice_share)
 
 
 def _box(mask: NDArray[Any]) -> Box:

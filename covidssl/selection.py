@@ -13,6 +13,7 @@ from torch import nn
 
 from covidssl.calibration import Calibration, fit_calibration, youden_point
 from covidssl.diagnosis import logits_of
+from covidssl.files import read_csv, write_csv
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.model import Aggregation
 from covidssl.training import TrainingState
@@ -97,3 +98,10 @@ class BestOnValidation:
             return score_scans(network, self.frames, self.which, self.aggregation, self.device)
         finally:
             network.load_state_dict(now, strict=True)
+
+
+def append_validation(path: Path, step: int, found: dict[str, float]) -> None:
+    """Add a row to `validation.csv`; rows of `step` and later, from before a kill, are replaced."""
+    before = read_csv(path) if path.is_file() else []
+    kept = [row for row in before if int(row["step"]) < step]
+    write_csv(path, ("step", *found), [*kept, {"step": step, **found}])

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Tests are many and small: with more threads they wait for each other.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

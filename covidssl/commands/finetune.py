@@ -18,6 +18,7 @@ from covidssl.finetuning import FineTuning
 from covidssl.labelled_frames import load_labelled_frames
 from covidssl.model import ModelCard
 from covidssl.runs import IfExists, RunFolder
+from covidssl.selection import append_validation
 from covidssl.splits import split_dataset, write_splits
 from covidssl.starting import start_from
 from covidssl.training import StepReport, make_fabric
@@ -87,16 +88,20 @@ def _learn(tuning: FineTuning, places: Places) -> tuple[ModelCard, str]:
     fabric = make_fabric(places.device, plan.precision)
     state = tuning.first_state(fabric.device, places.init)
     best = tuning.selection(fabric.device, places.out)
-    notes: Notes = {}
-    best.consider(state, notes)
+    table = places.out / "validation.csv"
+
+    def validate_probe(notes: Notes) -> None:
+        append_validation(table, 0, best.consider(state, notes))
 
     def validate(report: StepReport, notes: Notes, board: SummaryWriter) -> None:
         if report.step % config.validate_every == 0 or report.step == plan.steps:
-            for name, value in best.consider(state, notes).items():
+            found = best.consider(state, notes)
+            append_validation(table, report.step, found)
+            for name, value in found.items():
                 board.add_scalar(f"validation/{name}", value, report.step)
 
     what = Learning(
         places.out, fabric, tuning.data, tuning.task, plan, config.seed, config.checkpoint_every
     )
-    notes = learn(what, state, validate, notes)
+    notes = learn(what, state, validate, validate_probe)
     return tuning.save(places.out / "model", state, best, notes), str(fabric.device)

@@ -53,7 +53,7 @@ class Learning:
 
 
 def learn(
-    what: Learning, state: TrainingState, on_step: OnStep, notes: Notes | None = None
+    what: Learning, state: TrainingState, on_step: OnStep, first: Callable[[Notes], None]
 ) -> Notes:
     """Train to the end of the plan, from the newest checkpoint in `out` if there is one.
 
@@ -62,7 +62,7 @@ def learn(
         state: network and optimiser; a checkpoint is loaded into it.
         on_step: called after each step with its report, the notes that a checkpoint keeps, and
             the TensorBoard writer.
-        notes: to begin with, where there is no checkpoint.
+        first: called before the first step with the notes, where there is no checkpoint.
 
     Returns:
         The notes.
@@ -71,7 +71,10 @@ def learn(
         NonFiniteLossError: after `nonfinite.json` was written, which makes the batch again.
     """
     out, plan, seed = what.out, what.plan, what.seed
-    notes = load_checkpoint(out / "checkpoints", state) or notes or {}
+    found = load_checkpoint(out / "checkpoints", state)
+    notes: Notes = {} if found is None else found
+    if found is None:
+        first(notes)
     metrics = MetricsFile(out / "metrics.csv", what.task.parts, state.step)
     board = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
     count = len(what.data)  # type: ignore[arg-type]  # every dataset of ours has a length

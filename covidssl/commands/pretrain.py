@@ -113,7 +113,7 @@ def _learn(
     what = Learning(
         out, fabric, slices, task, config.training, config.seed, config.checkpoint_every
     )
-    learn(what, state, watch)
+    learn(what, state, watch, lambda _notes: None)
     return str(fabric.device)
 
 

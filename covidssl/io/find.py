@@ -96,7 +96,7 @@ def find_scans(inputs: Sequence[Path]) -> Found:
             f"{shown}: no CT found; expected DICOM, NIfTI, MetaImage, NRRD, PNG, JPG or TIFF "
             f"({'other files: ' + others if others else 'no files at all'})."
         )
-    named = sorted(scans, key=lambda scan: _natural(scan.name))
+    named = sorted(map(_writable, scans), key=lambda scan: _natural(scan.name))
     return Found(tuple(_unique(named)), dict(sorted(ignored.items())))
 
 
@@ -206,6 +206,11 @@ def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
         for part in re.split(r"(\d+)", name)
         if part
     )
+
+
+def _writable(scan: ScanFiles) -> ScanFiles:
+    # Bytes of a file name that are no UTF-8 could not be written into a table.
+    return replace(scan, name=scan.name.encode("utf-8", "backslashreplace").decode())
 
 
 def _unique(scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:

@@ -18,7 +18,7 @@ _LEAST_AIR = 0.005
 _ABSURD_HIGH_HU = 4000
 _ABSURD_LOW_HU = -1200
 _MOST_ABSURD = 0.01
-_FEW = "give the image as Hounsfield units, or say that it is windowed grey values"
+_REMEDY = "give the image as Hounsfield units, or say that it is windowed grey values"
 
 
 def settle(raw: RawScan, pixels: Pixels | None, source: str) -> tuple[NDArray[Any], Pixels]:
@@ -71,7 +71,7 @@ def _as_hu(array: NDArray[Any], source: str) -> NDArray[np.int16]:
         raise ScanError(
             f"{source}: only {air:.2%} of the voxels are air (below {_AIR_BELOW_HU} HU; the lowest "
             f"is {float(array.min()):g}); a chest CT has far more. These are no Hounsfield units, "
-            f"or no chest: {_FEW}."
+            f"or no chest: {_REMEDY}."
         )
     clipped = np.clip(array, LOWEST_HU, HIGHEST_HU)
     return np.asarray(clipped if array.dtype.kind in "iu" else np.rint(clipped), dtype=np.int16)
@@ -96,9 +96,9 @@ def _refuse_other_scales(low: float, high: float, source: str) -> None:
         return
     found = f"{source}: taken as Hounsfield units, but the values are {low:g}..{high:g}: "
     if high <= 1:
-        raise ScanError(f"{found}normalised to 0..1. Convert them back: {_FEW}.")
+        raise ScanError(f"{found}normalised to 0..1. Convert them back: {_REMEDY}.")
     if high <= 255:
-        raise ScanError(f"{found}grey values 0..255 stored as numbers of another type; {_FEW}.")
+        raise ScanError(f"{found}grey values 0..255 stored as numbers of another type; {_REMEDY}.")
     raise ScanError(
         f"{found}nothing is below 0, and air is -1000 HU. The rescale intercept was lost, probably "
         f"an offset of 1024: subtract it and try again."
@@ -110,7 +110,7 @@ def _refuse_absurd(array: NDArray[Any], source: str) -> None:
     if high > _MOST_ABSURD:
         raise ScanError(
             f"{source}: {high:.1%} of the voxels are above {_ABSURD_HIGH_HU} HU (the highest is "
-            f"{float(array.max()):g}); bone ends near 2000. The values are scaled wrongly: {_FEW}."
+            f"{float(array.max()):g}); bone ends near 2000. Scaled wrongly: {_REMEDY}."
         )
     below = array[array < _ABSURD_LOW_HU]
     # Scanners fill what lies outside the field of view with one or two constants: those are fine.
@@ -119,5 +119,5 @@ def _refuse_absurd(array: NDArray[Any], source: str) -> None:
     if low > _MOST_ABSURD:
         raise ScanError(
             f"{source}: {low:.1%} of the voxels are below {_ABSURD_LOW_HU} HU (the lowest is "
-            f"{float(array.min()):g}); air is -1000. The values are scaled wrongly: {_FEW}."
+            f"{float(array.min()):g}); air is -1000. Scaled wrongly: {_REMEDY}."
         )

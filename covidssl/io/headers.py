@@ -28,9 +28,7 @@ _TAGS = [
     "Rows",
     "Columns",
     "BitsAllocated",
-    "PixelRepresentation",
     "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
     "RescaleSlope",
     "RescaleIntercept",
     "PixelSpacing",
@@ -138,12 +136,8 @@ def _padding_hu(file: Any) -> float | None:
     value = file.get("PixelPaddingValue", None)
     if value is None or value == "":
         return None
-    stored = int(value)
-    # Some writers (LIDC-IDRI) give the padding of signed pixels as an unsigned number.
-    bits = int(file.get("BitsAllocated", 16))
-    if int(file.get("PixelRepresentation", 0)) == 1 and stored >= 2 ** (bits - 1):
-        stored -= 2**bits
-    return stored * _number(file, "RescaleSlope", 1.0) + _number(file, "RescaleIntercept", 0.0)
+    slope, intercept = _number(file, "RescaleSlope", 1.0), _number(file, "RescaleIntercept", 0.0)
+    return int(value) * slope + intercept
 
 
 def _missing_bytes(path: Path, file: Any, shape: tuple[int, int]) -> int:

@@ -84,11 +84,11 @@ def _single(header: SliceHeader) -> Stack:
 
 
 def _check_kind(headers: Sequence[SliceHeader], source: str) -> None:
-    others = sorted({header.modality or "none" for header in headers} - {"CT"})
+    others = {header.modality for header in headers} - {"CT"}
     if others:
-        raise ScanError(
-            f"{source}: modality {', '.join(word[:16] for word in others)}; expected CT."
-        )
+        # Only what looks like a modality is quoted: the field may hold anything.
+        known = sorted(word for word in others if word.isalpha() and len(word) <= 8)
+        raise ScanError(f"{source}: modality {', '.join(known) or 'not given'}; expected CT.")
     localisers = sum(header.localiser for header in headers)
     if localisers:
         raise ScanError(

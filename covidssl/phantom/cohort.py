@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from covidssl.files import write_csv
 from covidssl.io import write_volume
 from covidssl.phantom.scan import phantom_chest
 
@@ -21,14 +22,18 @@ def write_unlabelled(folder: Path, n: int, seed: int) -> tuple[Path, ...]:
 def write_labelled(folder: Path, n_per_class: int, seed: int) -> tuple[Path, ...]:
     """Write scans of both classes into `COVID/` and `non-COVID/`; returns their paths.
 
-    Patients are numbered through both classes; no two scans are of one person.
+    Patients are numbered through both classes; no two scans are of one person. The table
+    `labels.csv` (path, label, patient) comes last.
     """
-    paths = []
+    paths, rows = [], []
     for i in range(2 * n_per_class):
         name = list(CLASS_FOLDERS)[i // n_per_class]
         path = folder / name / f"patient-{i + 1:03d}.nii.gz"
         write_volume(phantom_chest(_person(seed, i), CLASS_FOLDERS[name]).ct, path)
         paths.append(path)
+        patient = path.name.removesuffix(".nii.gz")
+        rows.append({"path": f"{name}/{path.name}", "label": name, "patient": patient})
+    write_csv(folder / "labels.csv", ("path", "label", "patient"), rows)
     return tuple(paths)
 
 

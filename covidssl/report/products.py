@@ -83,21 +83,13 @@ def _training(folder: Path) -> list[Block]:
     steps, loss = series(rows, "loss")
     if not steps:
         raise UnreadError("metrics.csv holds no step yet.")
-    columns = [name for name in rows[0] if name.startswith("val")]
-    of_loss = next((name for name in columns if "loss" in name), None)
-    charts = [
-        Picture(
-            address(training_curve(steps, loss, series(rows, of_loss) if of_loss else None)),
-            "Loss",
-            chart=True,
-        )
-    ]
-    for name in (name for name in columns if "auroc" in name):
-        x, y = series(rows, name)
-        if x:
-            charts.append(
-                Picture(address(training_curve(x, y, None, words(name))), words(name), True)
-            )
+    held_out = folder / "validation.csv"
+    validation = read_rows(held_out) if held_out.is_file() else []
+    curve = training_curve(steps, loss, series(validation, "loss") if validation else None)
+    charts = [Picture(address(curve), "Loss", chart=True)]
+    if validation:
+        curve = training_curve(*series(validation, "auroc"), None, "validation AUROC")
+        charts.append(Picture(address(curve), "Validation AUROC", True))
     last = max(1, len(loss) // 20)
     _, speed = series(rows, "images_per_second")
     facts: list[tuple[str, Cell]] = [

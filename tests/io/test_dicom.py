@@ -135,7 +135,7 @@ def test_padding_becomes_air(tmp_path: Path) -> None:
     assert (read_ct(tmp_path / "case").array[:, :6] == -1024).all()
 
 
-def test_padding_written_as_an_unsigned_number_is_understood(tmp_path: Path) -> None:
+def test_what_lies_below_air_becomes_air(tmp_path: Path) -> None:
     hu = HU.copy()
     hu[:, :6] = -2000 - 1024
     write_dicom(tmp_path / "case", hu)

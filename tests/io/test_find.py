@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +78,13 @@ def test_equal_names_are_told_apart(tmp_path: Path) -> None:
 def test_a_scan_given_twice_is_found_once(tmp_path: Path) -> None:
     path = write_png(tmp_path / "x.png", chest_grey())
     assert names([path, path]) == ["x.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_a_name_that_is_no_text_can_still_be_written_down(tmp_path: Path) -> None:
+    path = write_png(tmp_path / "x.png", chest_grey())
+    path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    assert names([tmp_path]) == ["\\udcff.png"]
 
 
 def test_hidden_files_and_junk_are_passed_over_and_others_counted(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def with_nan() -> NDArray[np.generic]:
     ("values", "told"),
     [
         (with_nan(), "of the voxels are NaN or infinite"),
-        (HU * 20, "scaled wrongly"),
+        (HU * 20, "Scaled wrongly"),
         (np.where(HU > -500, 30000, HU), "are above 4000 HU"),
         (HU * 4 + 900, "are below -1200 HU"),
         ((HU + 1024).clip(0, 1800) / 1800, r"normalised to 0\.\.1"),

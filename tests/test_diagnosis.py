@@ -1,0 +1,99 @@
+"""Fine-tuning: where it starts, what it weighs, and what validation chooses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from covidssl.augment import AugmentRanges
+from covidssl.diagnosis import (
+    DiagnosisBatch,
+    DiagnosisTask,
+    LabelledBatch,
+    logits_of,
+    parameter_groups,
+    pooled_features,
+    start_from_probe,
+)
+from covidssl.hounsfield import LUNG_WINDOW_HU
+from covidssl.model import Aggregation
+from covidssl.networks.classifier import CovidClassifier
+from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.randomness import initial_weights, numpy_generator
+
+CPU = torch.device("cpu")
+
+
+def classifier() -> CovidClassifier:
+    with initial_weights(1):
+        return CovidClassifier(Encoder(EncoderPlan(channels=(8, 16, 24))))
+
+
+def labelled(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames whose class is a bright square."""
+    generator = numpy_generator(seed)
+    frames = generator.integers(0, 30000, (n, 32, 32)).astype(np.uint16)
+    target = np.arange(n) % 2
+    frames[target == 1, 10:16, 10:16] += 30000
+    return frames, target.astype(np.int64)
+
+
+def test_the_head_starts_from_a_probe_that_tells_the_classes() -> None:
+    network = classifier()
+    (train, y_train), (held, y_held) = labelled(40, 1), labelled(20, 2)
+    features = [pooled_features(network, frames, CPU) for frames in (train, held)]
+    loss = start_from_probe(network, (features[0], y_train), (features[1], y_held))
+    logits = logits_of(network, held, CPU)
+    assert loss < 0.3
+    assert logits[y_held == 1].min() > logits[y_held == 0].max()
+
+
+def test_the_probe_leaves_the_encoder_unchanged() -> None:
+    network = classifier()
+    before = {n: t.clone() for n, t in network.encoder.state_dict().items()}
+    frames, target = labelled(20, 1)
+    features = pooled_features(network, frames, CPU)
+    start_from_probe(network, (features, target), (features, target))
+    assert all(torch.equal(t, before[n]) for n, t in network.encoder.state_dict().items())
+
+
+def test_both_classes_weigh_the_same_however_many_frames_they_have() -> None:
+    target = np.array([1] * 3 + [0] * 27)
+    task = DiagnosisTask(AugmentRanges(), LUNG_WINDOW_HU, target, seed=0)
+    frames = torch.zeros((30, 1, 32, 32), dtype=torch.uint16)
+    made = task.examples(LabelledBatch(frames, torch.tensor(target, dtype=torch.float32)), 0)
+    assert float(made.weight[made.target == 1].sum()) == pytest.approx(15)
+    assert float(made.weight[made.target == 0].sum()) == pytest.approx(15)
+
+
+def test_examples_are_keyed_by_the_step() -> None:
+    frames, target = labelled(6, 1)
+    batch = LabelledBatch(torch.from_numpy(frames)[:, None], torch.from_numpy(target).float())
+    task = DiagnosisTask(AugmentRanges(), LUNG_WINDOW_HU, target, seed=0)
+
+    def unit(step: int) -> torch.Tensor:
+        made: DiagnosisBatch = task.examples(batch, step)
+        return made.unit
+
+    assert torch.equal(unit(4), unit(4))
+    assert not torch.equal(unit(4), unit(5))
+    assert float(unit(4).min()) >= 0
+    assert float(unit(4).max()) <= 1
+
+
+def test_every_parameter_is_trained_once_and_shallow_levels_slowest() -> None:
+    network = classifier()
+    groups = parameter_groups(network, encoder_rate=0.5, layer_decay=0.5)
+    scales = [group["rate_scale"] for group in groups]
+    assert scales == [1.0, 0.125, 0.25, 0.5]
+    found = [p for group in groups for p in group["params"]]  # type: ignore[attr-defined]
+    assert {id(p) for p in found} == {id(p) for p in network.parameters()}
+    assert len(found) == len(list(network.parameters()))
+
+
+def test_aggregation_follows_the_stated_rule() -> None:
+    logits = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    assert Aggregation(rule="mean").of(logits) == pytest.approx(2.5)
+    assert Aggregation(rule="top_third").of(logits) == pytest.approx(4.5)
+    assert Aggregation(rule="top_third").of(np.array([2.0])) == 2.0

@@ -1,0 +1,66 @@
+"""The evidence map is the logit, spread over the pixels that it came from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from covidssl.evidence import class_evidence, evidence_picture, lifted_off, restoration_picture
+from covidssl.networks.classifier import CovidClassifier
+from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.unet import RestorationUNet
+from covidssl.randomness import initial_weights, torch_generator
+
+
+def classifier() -> CovidClassifier:
+    with initial_weights(1):
+        network = CovidClassifier(Encoder(EncoderPlan(channels=(8, 16, 24))))
+    size = network.feature_mean.shape
+    draw = torch_generator(2)
+    network.set_feature_scale(torch.rand(size, generator=draw), torch.rand(size, generator=draw))
+    network.set_head(torch.randn(size, generator=draw), torch.tensor(0.7))
+    return network
+
+
+def test_the_evidence_of_all_pixels_adds_up_to_the_logit() -> None:
+    network = classifier()
+    unit = torch.rand((3, 1, 32, 32), generator=torch_generator(3))
+    total = class_evidence(network, unit).sum((1, 2)) + 0.7
+    assert total.detach().numpy() == pytest.approx(network(unit).detach().numpy(), rel=1e-3)
+
+
+def test_the_evidence_lies_where_the_picture_was_changed() -> None:
+    network = classifier()
+    unit = torch.full((1, 1, 64, 64), 0.2)
+    changed = unit.clone()
+    changed[..., 40:52, 8:20] = 0.7
+    difference = (class_evidence(network, changed) - class_evidence(network, unit)).abs()[0]
+    # A wide border: convolutions and norms spread a change.
+    near = float(difference[28:64, 0:32].sum())
+    assert near > 0.5 * float(difference.sum())
+
+
+def test_nothing_is_lifted_off_outside_the_lungs() -> None:
+    with initial_weights(1):
+        network = RestorationUNet(Encoder(EncoderPlan(channels=(8, 16))))
+    with torch.no_grad():
+        network.decoder.last.bias.fill_(-0.2)
+    lungs = torch.zeros((1, 1, 16, 16), dtype=torch.bool)
+    lungs[..., 4:8, 4:8] = True
+    lifted = lifted_off(network, torch.full((1, 1, 16, 16), 0.5), lungs)
+    assert lifted.shape == (1, 16, 16)
+    assert float(lifted[0, 5, 5]) == pytest.approx(0.2, abs=1e-5)
+    assert float(lifted[0, 12, 12]) == 0
+
+
+@pytest.mark.parametrize("with_lifted", [True, False])
+def test_the_picture_is_a_png(with_lifted: bool) -> None:
+    flat = np.full((2, 32, 32), 0.3, dtype=np.float32)
+    picture = evidence_picture(flat, flat * 0, flat if with_lifted else None, ["a", "b"])
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_the_restoration_picture_is_a_png() -> None:
+    flat = torch.full((2, 1, 32, 32), 0.3)
+    assert restoration_picture(flat, flat, flat).startswith(b"\x89PNG")
