@@ -38,8 +38,16 @@ class Scored(NamedTuple):
 
 
 def read_scored(folder: Path, threshold: float) -> Scored:
-    """Read `predictions.csv` of an evaluation."""
-    rows = sorted(read_csv(folder / "predictions.csv"), key=lambda row: row["scan"])
+    """Read `predictions.csv` of an evaluation.
+
+    Raises:
+        DataError: when the folder holds none.
+    """
+    table = folder / "predictions.csv"
+    rows = read_csv(table) if table.is_file() else []
+    if not rows or not rows[0].keys() >= {"scan", "group", "target", "rival_probability"}:
+        raise DataError(f"{table}: no scored scans. Expected the folder of a 'covidssl evaluate'.")
+    rows = sorted(rows, key=lambda row: row["scan"])
     rival = None
     if all(row["rival_probability"] for row in rows):
         rival = np.array([float(row["rival_probability"]) for row in rows])

@@ -21,23 +21,42 @@ C = TypeVar("C", bound=BaseModel)
 class _Yaml(yaml.SafeLoader):
     """YAML 1.2 scalars: `1e-3` is a number, and `no`, `on`, `yes` are words."""
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, without keys that stand in it twice: the first would be lost silently."""
+        seen = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in seen:
+                problem = f"the key '{key.value}' stands in it twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
-_Yaml.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+
+class _Writer(yaml.SafeDumper):
+    """Quotes what `_Yaml` would otherwise read as something else."""
+
+
+_SCALARS: dict[str, tuple[str, str]] = {
+    "tag:yaml.org,2002:bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    "tag:yaml.org,2002:float": (
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$",
+        "-+0123456789.",
+    ),
 }
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
-    list("-+0123456789."),
-)
+
+
+def _use_yaml_1_2(kind: type[_Yaml] | type[_Writer]) -> None:
+    kind.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _SCALARS]
+        for first, resolvers in kind.yaml_implicit_resolvers.items()
+    }
+    for tag, (pattern, first) in _SCALARS.items():
+        kind.add_implicit_resolver(tag, re.compile(pattern), list(first))
+
+
+_use_yaml_1_2(_Yaml)
+_use_yaml_1_2(_Writer)
 
 
 def load_config(kind: type[C], path: Path | None, overrides: Iterable[str] = ()) -> C:
@@ -67,7 +86,8 @@ def load_config(kind: type[C], path: Path | None, overrides: Iterable[str] = ())
 
 def dump_config(config: BaseModel) -> str:
     """The resolved configuration as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+    values = config.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Writer, sort_keys=False, default_flow_style=None)
 
 
 def changed_keys(before: BaseModel, after: BaseModel) -> list[str]:
@@ -83,7 +103,10 @@ def changed_keys(before: BaseModel, after: BaseModel) -> list[str]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{path}: there is no such configuration file.")
-    values = _parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        values = _parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: this is no YAML: it is no UTF-8 text.") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -104,9 +127,10 @@ def _parse(text: str, where: str) -> Any:
 
 def _put(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
     for key in keys[:-1]:
-        inner = values.setdefault(key, {})
+        inner = {} if values.get(key) is None else values[key]
         if not isinstance(inner, dict):
             raise UsageError(f"--set {override}: '{key}' holds a value, not further keys.")
+        values[key] = inner
         values = inner
     values[keys[-1]] = value
 
@@ -116,16 +140,20 @@ def _explain(kind: type[BaseModel], where: str, error: Mapping[str, Any]) -> str
     key = ".".join(place)
     if error["type"] != "extra_forbidden":
         given = f" (got {error['input']!r})" if not isinstance(error["input"], Mapping) else ""
-        return f"{where}: {key}: {error['msg']}{given}."
-    known = _fields(kind, place[:-1])
-    near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
-    prefix = ".".join(place[:-1])
-    hint = f"Did you mean '{'.'.join([*place[:-1], near[0]])}'?" if near else ""
-    elsewhere = [name for name in _flat_fields(kind) if name.split(".")[-1] == place[-1]]
-    if not near and elsewhere:
-        hint = f"Did you mean '{elsewhere[0]}'?"
-    inside = f" in '{prefix}'" if prefix else ""
-    return f"{where}: unknown key '{key}'. {hint or f'Known keys{inside}: {sorted(known)}.'}"
+        said = error["msg"].removeprefix("Value error, ")
+        return f"{where}: {key + ': ' if key else ''}{said}{given}."
+    return f"{where}: unknown key '{key}'. {_hint(kind, place[:-1], place[-1])}"
+
+
+def _hint(kind: type[BaseModel], inside: list[str], key: str) -> str:
+    """The right key that an unknown one is nearest to: right but misplaced, or misspelt."""
+    known = _fields(kind, inside)
+    full = {name.split(".")[-1]: name for name in reversed(_flat_fields(kind))}
+    full |= {name: ".".join([*inside, name]) for name in known}
+    near = difflib.get_close_matches(key, full, n=1)
+    if near:
+        return f"Did you mean '{full[near[0]]}'?"
+    return f"Known keys{' in ' + repr('.'.join(inside)) if inside else ''}: {sorted(known)}."
 
 
 def _fields(kind: type[BaseModel], place: list[str]) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from covidssl.errors import DataError, ScanError, UsageError
 from covidssl.files import read_csv
-from covidssl.io import ScanFiles, find_scans
+from covidssl.io import ScanFiles, find_scans, natural_order
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_WORDS = {
@@ -61,7 +64,8 @@ def read_dataset(path: Path, positive_class: str) -> Dataset:
 
     Args:
         path: a folder of two class folders, or a CSV with `path` (relative to the CSV; an image, a
-            NIfTI file or a DICOM folder), `label`, and perhaps `patient` and `split`.
+            NIfTI file or a DICOM folder), `label`, and perhaps `patient` and `split`. Its order
+            does not matter.
         positive_class: name of the class that means COVID-19; capitals do not matter.
 
     Raises:
@@ -103,7 +107,34 @@ def _rows_of_folder(path: Path) -> list[Row]:
 
 
 def _rows_of_csv(path: Path) -> list[Row]:
-    table = read_csv(path)
+    table = _table(path)
+    names = _names(path.parent, [row["path"] for row in table])
+    seen: set[str] = set()
+    rows = []
+    for line, (row, name) in enumerate(zip(table, names, strict=True), start=2):
+        where = f"{path.name}, line {line}"
+        if name in seen:
+            raise DataError(f"{where}: {name} stands in the table twice.")
+        seen.add(name)
+        label = row["label"].strip()
+        if not label:
+            raise DataError(f"{where}: {name} has no label.")
+        rows.append(
+            (
+                _files(path.parent, row["path"], name, where),
+                label,
+                row.get("patient", "").strip() or None,
+                _split(row.get("split", ""), where),
+            )
+        )
+    return sorted(rows, key=lambda row: natural_order(row[0].name))
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    try:
+        table = read_csv(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path.name}: this is no CSV in UTF-8; save it as such.") from error
     if not table:
         raise DataError(f"{path.name}: holds no row; expected path,label[,patient][,split].")
     lacking = {"path", "label"} - table[0].keys()
@@ -112,37 +143,38 @@ def _rows_of_csv(path: Path) -> list[Row]:
             f"{path.name}: lacks the column {' and '.join(sorted(lacking))}; "
             f"expected path,label[,patient][,split], found {','.join(table[0])}."
         )
-    seen: set[str] = set()
-    rows = []
-    for line, row in enumerate(table, start=2):
-        where = f"{path.name}, line {line}"
-        if row["path"] in seen:
-            raise DataError(f"{where}: {row['path']} stands in the table twice.")
-        seen.add(row["path"])
-        rows.append(
-            (
-                _files(path.parent, row["path"], where),
-                row["label"].strip(),
-                row.get("patient", "").strip() or None,
-                _split(row.get("split", ""), where),
-            )
-        )
-    return rows
+    return table
 
 
-def _files(folder: Path, written: str, where: str) -> ScanFiles:
+def _names(folder: Path, written: Sequence[str]) -> list[str]:
+    """Names of scans: relative to the CSV; where they lie outside of it, to the folder shared."""
+    homes = [folder.absolute(), folder.resolve()]
+    paths = [Path(os.path.normpath(one)) for one in written]
+    outside = [
+        path.parent
+        for path in paths
+        if path.is_absolute() and not any(map(path.is_relative_to, homes))
+    ]
+    if outside:
+        homes.append(Path(os.path.commonpath(outside)))
+    names = []
+    for path in paths:
+        home = next((home for home in homes if path.is_relative_to(home)), None)
+        names.append((path.relative_to(home) if home else path).as_posix())
+    return names
+
+
+def _files(folder: Path, written: str, name: str, where: str) -> ScanFiles:
     target = folder / written
     if not written or not target.exists():
+        shown = name if Path(written).is_absolute() else written
         raise DataError(
-            f"{where}: there is no file or folder {written!r} (paths are relative to the CSV)."
+            f"{where}: there is no file or folder {shown!r} (paths are relative to the CSV)."
         )
     found = find_scans([target])
     if len(found.scans) != 1:
-        raise ScanError(f"{where}: {written} holds {len(found.scans)} scans; expected one a row.")
-    scan = found.scans[0]
-    path = PurePosixPath(written)
-    name = path.name if path.is_absolute() else path.as_posix()
-    return replace(scan, name=name)
+        raise ScanError(f"{where}: {name} holds {len(found.scans)} scans; expected one a row.")
+    return replace(found.scans[0], name=name)
 
 
 def _split(word: str, where: str) -> str | None:
@@ -161,7 +193,9 @@ def _classes(name: str, labels: Counter[str], positive_class: str) -> tuple[str,
             f"{name}: expected two classes, found {len(labels)}: {counts}. One class cannot be "
             f"learnt; more than two may be a label misspelt."
         )
-    positive = [label for label in labels if label.lower() == positive_class.lower()]
+    if len({label.casefold() for label in labels}) != 2:
+        raise DataError(f"{name}: two classes differ in capitals alone: {counts}. Name them alike.")
+    positive = [label for label in labels if label.casefold() == positive_class.casefold()]
     if not positive:
         raise DataError(
             f"{name}: no class is called '{positive_class}'; found {counts}. Name the one that "

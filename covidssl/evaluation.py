@@ -78,7 +78,7 @@ class Evaluation:
                 "group": one.group,
                 "label": self.classes[self.target[k]],
                 "target": int(self.target[k]),
-                "logit": f"{self.logit[k]:.6f}",
+                "logit": round(float(self.logit[k]), 6),
                 "probability": f"{self.probability[k]:.6f}",
                 "predicted": self.classes[int(self.probability[k] >= self.threshold)],
                 "rival_probability": "" if self.rival is None else f"{self.rival[k]:.6f}",

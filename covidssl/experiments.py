@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from covidssl.augment import AugmentRanges
 from covidssl.frames import Frame
@@ -70,6 +72,11 @@ class PretrainConfig(Experiment):
     checkpoint_every: int = Field(100, ge=1)
     pictures_every: int = Field(200, ge=1)
 
+    @model_validator(mode="after")
+    def _frame_fits(self) -> Self:
+        _must_fit(self.frame, self.encoder)
+        return self
+
 
 class FinetuneConfig(Experiment):
     """Configuration of `covidssl finetune`.
@@ -91,7 +98,8 @@ class FinetuneConfig(Experiment):
             (0.07 of the default window is 98 HU).
     """
 
-    positive_class: str = "COVID"
+    # Classes of a table are often called 0 and 1.
+    positive_class: str = Field("COVID", coerce_numbers_to_str=True)
     frame: Frame | None = None
     encoder: EncoderPlan | None = None
     split: SplitPlan = SplitPlan()
@@ -103,6 +111,12 @@ class FinetuneConfig(Experiment):
     checkpoint_every: int = Field(50, ge=1)
     aggregation: Aggregation = Aggregation()
     burden_threshold: float = Field(0.07, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _frame_fits(self) -> Self:
+        if self.frame is not None:
+            _must_fit(self.frame, self.encoder or EncoderPlan())
+        return self
 
 
 class EvaluateConfig(Experiment):
@@ -127,3 +141,11 @@ class PredictConfig(Experiment):
     """
 
     pixels: Pixels | None = None
+
+
+def _must_fit(frame: Frame, encoder: EncoderPlan) -> None:
+    if frame.size % encoder.stride:
+        raise ValueError(
+            f"frame.size {frame.size} must be a multiple of {encoder.stride} for an encoder of "
+            f"{len(encoder.channels)} levels"
+        )

@@ -69,10 +69,14 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
     A cell of text that a spreadsheet would run as a formula is given a leading apostrophe.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
-    writer.writeheader()
+    plain = csv.writer(text, lineterminator="\n")
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(columns)
     for row in rows:
-        writer.writerow({column: _cell(row.get(column, "")) for column in columns})
+        cells = [_cell(row.get(column, "")) for column in columns]
+        # Python before 3.13 quotes a line feed of its own accord, but no carriage return.
+        writer = quoting if any("\r" in str(cell) for cell in cells) else plain
+        writer.writerow(cells)
     write_text(path, text.getvalue())
 
 
@@ -97,10 +101,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def _cell(value: object) -> object:
     if value is None:
         return ""
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    # Text that begins so already gets one more, so that reading gives back what was written.
+    if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA):
         return f"'{value}"
     return value
 
 
 def _uncell(value: str) -> str:
-    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
+    quoted = value.startswith("'") and value.lstrip("'").startswith(_FORMULA)
+    return value[1:] if quoted else value

@@ -96,13 +96,13 @@ class FineTuning:
         self, folder: Path, state: TrainingState, best: BestOnValidation, notes: dict[str, float]
     ) -> ModelCard:
         """Choose on validation, and write the model folder."""
-        chosen = best.choose(state.network)
+        chosen = best.choose(state.network, self._validation_groups())
         card = ModelCard(
             classes=self.classes,
             encoder=self.start.encoder.plan,
             frame=self.start.frame,
             operating_point=chosen.operating_point,
-            operating_point_rule="highest sensitivity + specificity on validation (Youden)",
+            operating_point_rule=chosen.rule,
             calibration=chosen.calibration,
             aggregation=self.config.aggregation,
             burden_threshold=self.config.burden_threshold,
@@ -118,6 +118,11 @@ class FineTuning:
         )
         weights = state.network.state_dict()
         return save_model(folder, card, weights, self.start.restoration)
+
+    def _validation_groups(self) -> int:
+        """Patients (or runs of files) in validation, of the class that has fewer."""
+        of = [(a.scan.positive, a.group) for a in self.assigned if a.split == "validation"]
+        return min(len({group for p, group in of if p == positive}) for positive in (False, True))
 
     def _frames_of(self, split: str) -> NDArray[np.int64]:
         names = [one.scan.name for one in self.assigned if one.split == split]

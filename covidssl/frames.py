@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels, Window, to_unit
 
@@ -47,6 +47,13 @@ class Frame(BaseModel):
     margin: float = Field(0.12, ge=0.0, le=1.0)
     pixels: Pixels = Pixels.WINDOWED
     window_hu: Window = LUNG_WINDOW_HU
+
+    @field_validator("window_hu")
+    @classmethod
+    def _is_a_window(cls, window: Window) -> Window:
+        if not (np.isfinite(window).all() and window[0] < window[1]):
+            raise ValueError("a window goes from its lower to its upper end in HU")
+        return window
 
     def box(self, lungs: Box | None, height: int, width: int) -> Box:
         """The rectangle of a (height, width) picture that the frame shows."""

@@ -74,7 +74,9 @@ def fit_rival(features: NDArray[np.floating], target: NDArray[np.integer], seed:
         raise DataError(f"{len(features)} rows of features and labels of shape {np.shape(target)}.")
     if set(np.unique(target).tolist()) != {0, 1}:
         raise DataError("The rival needs training slices of both classes, labelled 0 and 1.")
-    trees = HistGradientBoostingClassifier(random_state=seed)
+    # With the usual 20 a leaf, trees on fewer than 40 slices could not split at all.
+    leaf = min(20, max(2, len(features) // 20))
+    trees = HistGradientBoostingClassifier(min_samples_leaf=leaf, random_state=seed)
     return Rival(trees.fit(_checked(features), np.asarray(target)))
 
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 IfExists = Literal["refuse", "resume", "overwrite"]
 
+_PACKAGE = Path(__file__).resolve().parent
 _PACKAGES = (
     "torch",
     "lightning-fabric",
@@ -60,7 +61,9 @@ class RunFolder:
         self.path = path
         before = _record_of(path) if if_exists == "resume" else None
         self.resumed, self.done = _open(path, verb, config, if_exists)
-        self._data_before = (before or {}).get("data", {}) if self.resumed else {}
+        before = before if before and self.resumed else {}
+        self._data_before = before.get("data", {})
+        self._spent_s = before.get("duration_s") or 0.0
         self._began = time.monotonic()
         self.record: dict[str, Any] = {
             "verb": verb,
@@ -78,7 +81,8 @@ class RunFolder:
             },
             "git": git_state(),
             "packages": package_versions(_PACKAGES),
-            "data": {},
+            # Kept, so that other data are refused however often a resume was tried.
+            "data": dict(self._data_before),
             "summary": {},
         }
         if self.done:
@@ -99,7 +103,9 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
+        if kind is KeyboardInterrupt:
+            log.warning("Stopped. Go on with --resume.")
+        elif error is not None:
             log.error("%s: %s", type(error).__name__, error)
         logging.getLogger("covidssl").removeHandler(self._handler)
         self._handler.close()
@@ -131,7 +137,8 @@ class RunFolder:
         self.note(data=fingerprints)
 
     def _write_record(self) -> None:
-        self.record["duration_s"] = round(time.monotonic() - self._began, 2)
+        # A run that was resumed has taken the time of all its parts.
+        self.record["duration_s"] = round(self._spent_s + time.monotonic() - self._began, 2)
         write_json(self.path / "record.json", self.record)
 
 
@@ -166,14 +173,24 @@ class MetricsFile:
 def _rows_until(path: Path, step: int, columns: list[str]) -> list[str]:
     if not path.is_file():
         return []
-    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
-    return [",".join(row) for row in rows if len(row) == len(columns) and int(row[0]) <= step]
+    # What stands after the last line's end is a row that was torn by a kill.
+    lines = path.read_text(encoding="utf-8").split("\n")[1:-1]
+    return [line for line in lines if line.count(",") == len(columns) - 1 and _step(line) <= step]
 
 
-def git_state() -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout that this package runs from; None outside of one."""
-    folder = Path(__file__).resolve().parent
+def _step(line: str) -> float:
+    number = line.partition(",")[0]
+    return int(number) if number.isdecimal() else float("inf")
+
+
+def git_state(folder: Path = _PACKAGE) -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that this package runs from; None outside of one.
+
+    A package installed into somebody's own checkout (in `.venv`) is no part of that one.
+    """
     try:
+        if not _git(folder, "ls-files", "."):
+            return None
         commit = _git(folder, "rev-parse", "HEAD")
         dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
@@ -219,7 +236,13 @@ def _open(path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> tupl
         return False, False
     if not (path / "config.yaml").is_file():
         return False, False  # killed before it had begun
-    before = load_config(type(config), path / "config.yaml")
+    try:
+        before = load_config(type(config), path / "config.yaml")
+    except UsageError as error:
+        raise UsageError(
+            f"{path}: cannot be resumed, another version of covidssl wrote its configuration: "
+            f"{error} Choose another --out."
+        ) from error
     changed = changed_keys(before, config)
     if changed:
         raise UsageError(

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from covidssl.calibration import Calibration, fit_calibration, youden_point
+from covidssl.calibration import DEFAULT_POINT, Calibration, fit_calibration, youden_point
 from covidssl.diagnosis import logits_of
 from covidssl.files import read_csv, write_csv
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.model import Aggregation
 from covidssl.training import TrainingState
 from covidssl.weights import read_weights, save_weights
+
+LEAST_GROUPS = 3
 
 
 class ScanLogits(NamedTuple):
@@ -49,6 +51,7 @@ class Chosen(NamedTuple):
 
     calibration: Calibration
     operating_point: float
+    rule: str
     metrics: dict[str, float]
 
 
@@ -77,19 +80,32 @@ class BestOnValidation:
             notes |= {"best_loss": loss, "best_step": float(state.step)}
         return {"loss": loss, "auroc": float(roc_auc_score(scored.target, scored.logit))}
 
-    def choose(self, network: nn.Module) -> Chosen:
-        """Load the best weights into `network`; fit calibration and operating point."""
+    def choose(self, network: nn.Module, groups: int) -> Chosen:
+        """Load the best weights into `network`; fit calibration and operating point.
+
+        Args:
+            network: the classifier.
+            groups: patients (or runs of files) of the rarer class; with few of them nothing is
+                fitted, since a threshold learnt from one patient is that patient's.
+        """
         network.load_state_dict(read_weights(self.file), strict=True)
         scored = score_scans(network, self.frames, self.which, self.aggregation, self.device)
-        calibration = fit_calibration(scored.logit, scored.target)
+        if groups < LEAST_GROUPS:
+            why = f"validation holds {groups} patients or runs of a class, {LEAST_GROUPS} needed"
+            rule = f"{DEFAULT_POINT}, since {why}"
+            calibration = Calibration(reason=f"Not calibrated: {why}.")
+            point = DEFAULT_POINT
+        else:
+            rule = "highest sensitivity + specificity on validation (Youden)"
+            calibration = fit_calibration(scored.logit, scored.target)
+            point = youden_point(calibration.probability(scored.logit), scored.target)
         probability = calibration.probability(scored.logit)
-        point = youden_point(probability, scored.target)
         metrics = {
             "validation_auroc": float(roc_auc_score(scored.target, scored.logit)),
             "validation_accuracy": float(np.mean((probability >= point) == scored.target)),
             "validation_scans": float(len(scored.target)),
         }
-        return Chosen(calibration, point, metrics)
+        return Chosen(calibration, point, rule, metrics)
 
     def _score(self, network: nn.Module, weights: dict[str, torch.Tensor]) -> ScanLogits:
         now = {name: tensor.clone() for name, tensor in network.state_dict().items()}

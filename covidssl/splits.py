@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from covidssl.datasets import SPLITS, Dataset, LabelledScan
 from covidssl.errors import DataError
@@ -56,6 +56,17 @@ class SplitPlan(BaseModel):
     label_fraction: float = Field(1.0, gt=0, le=1)
     label_draw: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _blocks_are_there(self) -> Self:
+        chosen = Counter((*self.test_blocks, *self.validation_blocks))
+        wrong = [block for block, n in chosen.items() if n > 1 or not 0 <= block < self.blocks]
+        if wrong and self.kind == "blocked":
+            raise ValueError(
+                f"test_blocks and validation_blocks name block {wrong[0]} twice, or there is none: "
+                f"blocks are numbered 0 to {self.blocks - 1}"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class Assigned:
@@ -89,7 +100,8 @@ def check_splits(assigned: Sequence[Assigned], dataset: Dataset) -> None:
     """Refuse splits that leak or that cannot be used.
 
     Raises:
-        DataError: for a patient in two splits, and for a split without one of the classes.
+        DataError: for a patient in two splits, for a split without one of the classes, and where
+            nothing is left to train or validate on.
     """
     places: dict[str, set[str]] = defaultdict(set)
     for one in assigned:
@@ -103,9 +115,10 @@ def check_splits(assigned: Sequence[Assigned], dataset: Dataset) -> None:
             f"{patient} in {' and '.join(found)}. Split by patient, not by scan."
         )
     counts = Counter((one.split, one.scan.positive) for one in assigned)
-    for split in SPLITS:
+    used = {"train", "validation"} | {one.split for one in assigned}  # a set may do without tests
+    for split in [split for split in SPLITS if split in used]:
         for positive in (False, True):
-            if not counts[split, positive] and any(one.split == split for one in assigned):
+            if not counts[split, positive]:
                 raise DataError(
                     f"{dataset.name}: the {split} split holds no scan of class "
                     f"'{dataset.classes[positive]}'. Change the split, or give more scans."
@@ -155,6 +168,8 @@ def group_kind(assigned: Sequence[Assigned]) -> str:
     """What is resampled whole when an interval is computed, in words."""
     if all(one.scan.patient for one in assigned):
         return "patient"
+    if any(one.scan.patient for one in assigned):
+        return "patient where known, else a run of neighbouring files or a scan"
     if all(one.group == one.scan.name for one in assigned):
         return "scan"
     return "run of neighbouring files (no patient ids)"

@@ -88,7 +88,8 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tenso
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file.")
     content = path.read_bytes()
-    if content[:2] == b"PK" or content[:1] == b"\x80":
+    # A safetensors file begins with a length, which may look like either, and then has a brace.
+    if content.startswith((b"PK", b"\x80")) and content[8:9] != b"{":
         raise WeightsError(
             f"{path}: this is a pickle (a PyTorch checkpoint), which can run any program when it "
             f"is read; it is refused. Expected a .safetensors file written by covidssl."

@@ -320,3 +320,27 @@ def rows_of(run: Path) -> int:
         return 0
     with path.open() as lines:
         return max(0, len(list(csv.reader(lines))) - 1)
+
+
+def test_nothing_of_a_header_reaches_any_product(journey: Journey, tmp_path: Path) -> None:
+    canaries = {
+        "PatientName": "CANARY^NAME", "PatientID": "CANARY-ID", "StudyDate": "19991231",
+        "PatientBirthDate": "19311130", "InstitutionName": "CANARY HOSPITAL",
+        "ReferringPhysicianName": "CANARY^DOCTOR", "SeriesDescription": "CANARY SERIES",
+        "AccessionNumber": "CANARY-ACC", "SeriesInstanceUID": "1.2.826.0.1.3680043.8.498.424242",
+    }  # fmt: skip
+    write_dicom(tmp_path / "in" / "good", chest_hu(5, 96), **canaries)
+    gap = [0, 2.5, 5, 15, 17.5]
+    write_dicom(tmp_path / "in" / "gap", chest_hu(5, 96), z_mm=gap, **canaries)
+    failed = predict.main(
+        PredictConfig(), journey.finetune, [tmp_path / "in"], tmp_path / "out", device="cpu"
+    )
+    assert failed == 1
+    prepare.main(PrepareConfig(), [tmp_path / "in"], tmp_path / "store")
+    report.main([tmp_path / "out", tmp_path / "store"], tmp_path / "report.html")
+    products = [p for p in tmp_path.rglob("*") if p.is_file() and "in" not in p.parts[-3:]]
+    assert len(products) > 8
+    for path in products:
+        content = path.read_bytes()
+        for canary in canaries.values():
+            assert canary.encode() not in content, (path.name, canary)

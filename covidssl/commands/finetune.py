@@ -77,7 +77,11 @@ def main(
                 **{f"{split} scans": count for split, count in sorted(counts.items())},
                 "scans dropped": len(dropped),
                 "scans without lungs, taken whole": len(frames.without_lungs),
-                **{name: round(value, 4) for name, value in card.metrics.items()},
+                **{
+                    name: round(value, 4)
+                    for name, value in card.metrics.items()
+                    if "scans" not in name
+                },
             },
         )
     return out

@@ -96,7 +96,7 @@ def find_scans(inputs: Sequence[Path]) -> Found:
             f"{shown}: no CT found; expected DICOM, NIfTI, MetaImage, NRRD, PNG, JPG or TIFF "
             f"({'other files: ' + others if others else 'no files at all'})."
         )
-    named = sorted(map(_writable, scans), key=lambda scan: _natural(scan.name))
+    named = sorted(map(_writable, scans), key=lambda scan: natural_order(scan.name))
     return Found(tuple(_unique(named)), dict(sorted(ignored.items())))
 
 
@@ -187,8 +187,8 @@ def _has_magic(path: Path) -> bool:
 
 
 def _series_scans(by_series: dict[str, list[_Candidate]]) -> Iterator[ScanFiles]:
-    groups = [sorted(group, key=lambda c: _natural(c.path.name)) for group in by_series.values()]
-    groups.sort(key=lambda group: _natural(group[0].path.name))
+    groups = [sorted(of, key=lambda c: natural_order(c.path.name)) for of in by_series.values()]
+    groups.sort(key=lambda group: natural_order(group[0].path.name))
     for number, group in enumerate(groups, start=1):
         first = group[0]
         if first.folder is None and len(group) == 1:
@@ -200,7 +200,8 @@ def _series_scans(by_series: dict[str, list[_Candidate]]) -> Iterator[ScanFiles]
         yield ScanFiles(name, "dicom", tuple(candidate.path for candidate in group))
 
 
-def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """What to sort file names by: `slice 2` comes before `slice 10`."""
     return tuple(
         (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in re.split(r"(\d+)", name)

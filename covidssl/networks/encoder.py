@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from monai.networks.blocks.convolutions import Convolution
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 
@@ -25,6 +25,13 @@ class EncoderPlan(BaseModel):
     kind: Literal["unet"] = "unet"
     channels: tuple[int, ...] = Field((16, 32, 64, 96, 128), min_length=2)
     groups: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        wrong = [n for n in self.channels if n < 1 or n % min(self.groups, n)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} channels cannot be cut into {self.groups} groups")
+        return self
 
     @property
     def stride(self) -> int:

@@ -18,12 +18,13 @@ Cell = str | Estimate | Bar | None
 
 
 class Table(NamedTuple):
-    """A table; `left_out` rows were not shown."""
+    """A table; `left_out` rows were not shown; a `folded` one opens when it is clicked."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     left_out: int = 0
+    folded: bool = False
     kind: str = "table"
 
 

@@ -250,7 +250,7 @@ MEASURES = {
 
 
 def _card(path: Path, caption: str) -> Table:
-    return Table(caption, ("entry", "value"), _flat(read_object(path)))
+    return Table(caption, ("entry", "value"), _flat(read_object(path)), folded=True)
 
 
 def _flat(value: Any, key: str = "") -> list[list[Cell]]:

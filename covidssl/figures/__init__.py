@@ -1,0 +1,24 @@
+"""The figures of a run, as PNG: one look, safe for colour-blind eyes, readable at 600 pixels.
+
+Figures are drawn with matplotlib's object interface; nothing touches the state of pyplot.
+"""
+
+from covidssl.figures.runs import Arm, comparison_figure, training_curve
+from covidssl.figures.scores import (
+    Rated,
+    confusion_figure,
+    pr_figure,
+    reliability_figure,
+    roc_figure,
+)
+
+__all__ = [
+    "Arm",
+    "Rated",
+    "comparison_figure",
+    "confusion_figure",
+    "pr_figure",
+    "reliability_figure",
+    "roc_figure",
+    "training_curve",
+]

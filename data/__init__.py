@@ -1,0 +1,1 @@
+"""Public data sets, a folder each: whence it comes, what is wrong with it, how to use it."""

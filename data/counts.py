@@ -1,0 +1,66 @@
+"""Counting a download: what was found must be what its README promises."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import typer
+
+from covidssl.errors import CovidsslError, DataError
+from covidssl.io import find_scans
+
+log = logging.getLogger(__name__)
+
+
+def pictures(folder: Path) -> list[str]:
+    """Names of the pictures in a folder, in natural order, empty files left out.
+
+    Raises:
+        DataError: when the folder is missing or holds no picture.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder.name}: there is no such folder in the source. Look at the README."
+        )
+    return [scan.name for scan in find_scans([folder]).scans if scan.format == "picture"]
+
+
+def check_counts(
+    found: Mapping[str, int], expected: Mapping[str, int], allow_partial: bool
+) -> list[str]:
+    """Compare counts; gives the differences in words.
+
+    Args:
+        found: number of files of each kind.
+        expected: what the complete set holds; a kind that it does not name is expected 0 times.
+        allow_partial: go on with a set that differs.
+
+    Raises:
+        DataError: that lists all differences, unless `allow_partial`.
+    """
+    kinds = [*expected, *(kind for kind in found if kind not in expected)]
+    differences = [
+        f"{kind}: found {found.get(kind, 0)}, expected {expected.get(kind, 0)}"
+        for kind in kinds
+        if found.get(kind, 0) != expected.get(kind, 0)
+    ]
+    if differences and not allow_partial:
+        raise DataError(
+            f"The source is not the complete set: {'; '.join(differences)}. Download it again, or "
+            f"go on with what is there: --allow-partial."
+        )
+    for difference in differences:
+        log.warning("%s", difference)
+    return differences
+
+
+def run(command: Callable[..., None]) -> None:
+    """Run a `prepare.py` from the shell; a refusal becomes one line and exit code 2."""
+    logging.basicConfig(format="%(message)s")
+    try:
+        typer.run(command)
+    except CovidsslError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from None

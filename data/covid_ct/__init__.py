@@ -1,0 +1,1 @@
+"""COVID-CT: labelled slices cut out of figures of papers."""

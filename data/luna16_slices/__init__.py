@@ -1,0 +1,1 @@
+"""LUNA16 slices: unlabelled, for pretraining."""

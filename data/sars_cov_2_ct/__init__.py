@@ -1,0 +1,1 @@
+"""SARS-CoV-2 CT: labelled slices from hospitals in São Paulo."""

@@ -1,0 +1,319 @@
+"""The command: an example a verb, one message a refusal, and an exit code that means something."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import covidssl
+from covidssl.calibration import Calibration
+from covidssl.cli import app
+from covidssl.errors import UsageError
+from covidssl.files import read_csv, write_text
+from covidssl.frames import Frame
+from covidssl.hounsfield import Pixels
+from covidssl.model import Aggregation, ModelCard, save_model
+from covidssl.networks.classifier import CovidClassifier
+from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.version import __version__
+from covidssl.weights import Origin
+from tests.scan_files import chest_grey, write_png
+
+VERBS = (
+    "prepare", "preview", "pretrain", "finetune", "evaluate", "predict", "report", "doctor",
+)  # fmt: skip
+TRAINING = ("pretrain", "finetune", "preview")
+READERS = {"SimpleITK", "nibabel", "pydicom"}
+WIDE = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """The command sets up logging for its process; here it is one of many tests."""
+    logger = logging.getLogger("covidssl")
+    before = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:], level = before
+    logger.setLevel(level)
+
+
+def call(*arguments: object) -> Any:
+    return CliRunner(env=WIDE).invoke(app, [str(argument) for argument in arguments])
+
+
+def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command as a program of its own."""
+    command = [sys.executable, "-m", "covidssl.cli", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Modules that a fresh Python has loaded after a statement."""
+    program = f"{statement}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def pictures(folder: Path, count: int = 2) -> Path:
+    for number in range(count):
+        write_png(folder / f"{number}.png", chest_grey(64, seed=number))
+    return folder
+
+
+def prepared(folder: Path) -> Path:
+    done = call("prepare", pictures(folder / "pictures"), "--out", folder / "store")
+    assert done.exit_code == 0, done.output
+    return folder / "store"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model folder of a network that has learnt nothing."""
+    plan = EncoderPlan(channels=(8, 8), groups=4)
+    card = ModelCard(
+        classes=("normal", "COVID"),
+        encoder=plan,
+        frame=Frame(size=32, pixels=Pixels.WINDOWED),
+        operating_point=0.5,
+        operating_point_rule="none",
+        calibration=Calibration(),
+        aggregation=Aggregation(),
+        burden_threshold=0.07,
+        pretrained_from="none",
+        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
+        metrics={},
+        files={},
+    )
+    save_model(tmp_path / "model", card, CovidClassifier(Encoder(plan)).state_dict(), None)
+    return tmp_path / "model"
+
+
+# What it says of itself
+
+
+def test_version_is_printed() -> None:
+    done = call("--version")
+    assert (done.exit_code, done.output) == (0, f"covidssl {__version__}\n")
+
+
+def test_help_names_every_verb_and_what_it_is_for() -> None:
+    done = call("--help")
+    assert done.exit_code == 0
+    assert "not a medical device" in done.output
+    for verb in VERBS:
+        assert re.search(rf"\b{verb}\b", done.output)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_shows_an_example(verb: str) -> None:
+    done = call(verb, "--help")
+    assert done.exit_code == 0
+    assert f"Example: covidssl {verb}" in done.output
+
+
+def test_every_verb_has_been_named() -> None:
+    named = {
+        info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands
+    }
+    assert named == set(VERBS)
+
+
+# What is loaded
+
+
+def test_import_of_the_package_is_quick() -> None:
+    loaded = loaded_after("import covidssl")
+    assert not loaded & {"torch", "monai", "numpy", "scipy", "matplotlib", "typer", *READERS}
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    statement = (
+        "from covidssl.cli import app\n"
+        "try:\n    app(['pretrain', '--help'])\nexcept SystemExit:\n    pass"
+    )
+    assert not loaded_after(statement) & {"torch", "monai", *READERS}
+
+
+@pytest.mark.parametrize("verb", TRAINING)
+def test_training_does_not_load_the_readers_of_files(verb: str) -> None:
+    loaded = loaded_after(f"import covidssl.commands.{verb}")
+    assert "torch" in loaded
+    assert not loaded & READERS
+
+
+@pytest.mark.parametrize("name", covidssl.__all__)
+def test_every_name_of_the_package_is_there(name: str) -> None:
+    found = getattr(covidssl, name)
+    assert found == __version__ if name == "__version__" else callable(found)
+    assert name in dir(covidssl)
+
+
+def test_name_that_the_package_does_not_offer_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="module 'covidssl' has no attribute 'nothing'"):
+        covidssl.nothing  # noqa: B018
+
+
+# Wrong usage: exit code 2, one message, no traceback
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], said: str) -> None:
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Error") == 1
+    assert done.stdout == ""
+    assert re.search(said, " ".join(done.stderr.split()))
+
+
+def test_existing_output_is_refused_by_one_message(tmp_path: Path) -> None:
+    write_text(tmp_path / "out" / "thesis.txt", "ten years")
+    pictures(tmp_path / "in")
+    done = shell("prepare", tmp_path / "in", "--out", tmp_path / "out")
+    assert_refused(done, "out: exists already. Use --resume")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_unknown_key_is_refused_by_one_message(tmp_path: Path) -> None:
+    done = shell("pretrain", "--data", "store", "--out", tmp_path / "out", "--set", "sed=1")
+    assert_refused(done, "unknown key 'sed'. Did you mean 'seed'?")
+    assert not (tmp_path / "out").exists()
+
+
+def test_resume_with_overwrite_is_refused_by_one_message(tmp_path: Path) -> None:
+    done = shell("preview", "store", "--out", tmp_path / "out", "--resume", "--overwrite")
+    assert_refused(done, "--resume goes on with a run, --overwrite deletes it: give one of them")
+
+
+def test_unknown_option_is_refused(tmp_path: Path) -> None:
+    done = shell("prepare", tmp_path, "--out", tmp_path / "out", "--fast")
+    assert done.returncode == 2
+    assert "No such option: --fast" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_message_in_square_brackets_is_printed_whole(tmp_path: Path) -> None:
+    done = shell("prepare", tmp_path / "[red]no[/red]", "--out", tmp_path / "out")
+    assert_refused(done, r"\[red\]no\[/red\]: there is no such file or folder")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("prepare", "{tmp}/nowhere"), "there is no such file or folder"),
+        (("preview", "{tmp}/nowhere"), "nowhere"),
+        (("pretrain", "--data", "{tmp}/nowhere"), "nowhere"),
+        (("pretrain", "--data", "x", "-c", "{tmp}/none.yaml"), "no such configuration file"),
+        (("pretrain", "--data", "x", "--set", "seed"), "expected key=value"),
+        (("finetune", "--data", "{tmp}/nowhere", "--encoder", "none"), "two class folders"),
+        (("finetune", "--data", "x", "--encoder", "{tmp}/gone"), "no such weights file"),
+        (("evaluate", "{tmp}/nowhere", "--data", "x"), "card.json: the card"),
+        (("predict", "{tmp}/nowhere", "x"), "card.json: the card"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_written(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    given = [argument.format(tmp=tmp_path) for argument in arguments]
+    done = call(*given, "--out", tmp_path / "out")
+    assert isinstance(done.exception, covidssl.errors.CovidsslError)
+    assert said in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", VERBS[:-1])
+def test_verb_without_arguments_is_refused(verb: str) -> None:
+    done = call(verb)
+    assert done.exit_code == 2
+    assert "Missing" in done.output
+
+
+def test_device_that_does_not_exist_is_refused(model: Path, tmp_path: Path) -> None:
+    done = call(
+        "predict", model, pictures(tmp_path / "in"), "-o", tmp_path / "o", "--device", "qpu"
+    )
+    assert isinstance(done.exception, UsageError)
+    assert "--device qpu: expected auto, cpu or cuda" in str(done.exception)
+
+
+# What it does
+
+
+def test_prepare_writes_a_store_and_says_so(tmp_path: Path) -> None:
+    done = shell("prepare", pictures(tmp_path / "in"), "--out", tmp_path / "store")
+    assert done.returncode == 0
+    assert done.stdout == f"{tmp_path}/store: 2 ok, 0 warned, 0 dropped, 0 failed\n"
+    record = json.loads((tmp_path / "store" / "record.json").read_text())
+    assert (record["verb"], record["status"]) == ("prepare", "done")
+
+
+def test_configuration_and_overrides_reach_the_run(tmp_path: Path) -> None:
+    write_text(tmp_path / "c.yaml", "seed: 5\nmin_lung_share: 0.01\n")
+    done = call(
+        "prepare", pictures(tmp_path / "in"), "-o", tmp_path / "store", "-c", tmp_path / "c.yaml",
+        "--set", "min_lung_share=0.02",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    text = (tmp_path / "store" / "config.yaml").read_text()
+    assert "seed: 5" in text
+    assert "min_lung_share: 0.02" in text
+
+
+def test_preview_prints_the_path_of_its_sheet(tmp_path: Path) -> None:
+    done = call(
+        "preview", prepared(tmp_path), "--out", tmp_path / "look", "--set", "slices=2",
+        "--set", "frame.size=64",
+    )  # fmt: skip
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path}/look/preview.png\n")
+    assert (tmp_path / "look" / "preview.png").is_file()
+
+
+def test_predict_exits_with_0_when_every_scan_was_read(model: Path, tmp_path: Path) -> None:
+    done = call("predict", model, pictures(tmp_path / "in"), "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert done.stdout == f"{tmp_path}/out/predictions.csv\n"
+    assert len(read_csv(tmp_path / "out" / "predictions.csv")) == 2
+
+
+def test_predict_exits_with_1_when_a_scan_failed(model: Path, tmp_path: Path) -> None:
+    write_text(pictures(tmp_path / "in") / "broken.png", "no picture")
+    done = shell("predict", model, tmp_path / "in", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stdout == f"{tmp_path}/out/predictions.csv (1 scans failed)\n"
+    assert "Traceback" not in done.stderr
+    assert [row["status"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [
+        "ok", "ok", "failed",
+    ]  # fmt: skip
+
+
+def test_predict_without_a_readable_model_exits_with_2(model: Path, tmp_path: Path) -> None:
+    torch.save({}, model / "classifier.safetensors")
+    done = shell("predict", model, pictures(tmp_path / "in"), "--out", tmp_path / "out")
+    assert_refused(done, "this is a pickle")
+
+
+def test_report_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    run, page = prepared(tmp_path), tmp_path / "report.html"
+    assert call("report", run, "--out", page).exit_code == 0
+    before = page.read_bytes()
+    done = call("report", run, "--out", page)
+    assert isinstance(done.exception, UsageError)
+    assert page.read_bytes() == before
+    assert call("report", run, "--out", page, "--overwrite").exit_code == 0
+
+
+def test_doctor_prints_a_table() -> None:
+    done = call("doctor")
+    assert done.exit_code == 0
+    assert "torch" in done.output
+    assert "free disk here" in done.output

@@ -1,0 +1,62 @@
+"""The doctor says what is here, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from covidssl.commands import doctor
+from covidssl.version import __version__
+
+Rows = dict[str, tuple[str, str]]
+
+
+def examine(folder: Path) -> Rows:
+    """What was found, and the advice, by name."""
+    found = doctor.main(folder)
+    assert len({name for name, _, _ in found}) == len(found)
+    return {name: (what, advice) for name, what, advice in found}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Rows:
+    return examine(tmp_path)
+
+
+def test_versions_are_those_that_are_installed(rows: Rows) -> None:
+    assert rows["covidssl"] == (__version__, "")
+    assert rows["Python"][0].startswith(platform.python_version())
+    for name in ("torch", "monai", "nibabel", "SimpleITK", "pydicom", "typer"):
+        assert rows[name] == (metadata.version(name), "")
+
+
+def test_package_that_is_missing_comes_with_the_way_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package",))
+    assert examine(tmp_path)["no-such-package"] == ("missing", "pip install no-such-package")
+
+
+def test_optional_package_comes_with_the_way_to_get_it_only_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parts = {"json": ("text", "pip install json"), "no_such_module": ("magic", "pip install magic")}
+    monkeypatch.setattr(doctor, "_OPTIONAL", parts)
+    found = examine(tmp_path)
+    assert found["json (optional)"] == ("text", "")
+    assert found["no_such_module (optional)"] == ("magic", "pip install magic")
+
+
+def test_devices_are_told(rows: Rows) -> None:
+    assert "cores" in rows["CPU"][0]
+    assert "GiB of memory" in rows["CPU"][0]
+    expected = "CUDA 0" if torch.cuda.is_available() else "CUDA"
+    assert expected in rows
+
+
+def test_free_disk_is_told(rows: Rows) -> None:
+    assert float(rows["free disk here"][0].removesuffix(" GiB")) > 0
