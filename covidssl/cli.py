@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -39,7 +40,17 @@ Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML; without one, the defaults hold.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must be new.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+class Devices(StrEnum):
+    """Where a network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Device = Annotated[Devices, typer.Option(help="Where the network runs.")]
 Init = Annotated[
     Path | None,
     typer.Option(help="Start from these weights (a run or a file). Not a resume: a new run."),
@@ -131,7 +142,7 @@ def pretrain(
     out: Out,
     config: Config = None,
     init: Init = None,
-    device: Device = "auto",
+    device: Device = Devices.AUTO,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -165,7 +176,7 @@ def finetune(
     config: Config = None,
     init: Init = None,
     cache: Cache = None,
-    device: Device = "auto",
+    device: Device = Devices.AUTO,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -217,7 +228,7 @@ def predict(
     model: Annotated[Path, typer.Argument(help="A fine-tuning run, or its model folder.")],
     inputs: Inputs,
     out: Out,
-    device: Device = "auto",
+    device: Device = Devices.AUTO,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -277,7 +288,9 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except CovidsslError as error:
-        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"Error: {error}", style="red", markup=False, highlight=False
+        )
         # Predict keeps 1 for "some scans failed": whatever was given wrongly is a 2.
         wrong = isinstance(error, (UsageError, DataError, WeightsError, ScanError))
         sys.exit(2 if wrong else 1)

@@ -153,19 +153,19 @@ def start_from_probe(
 
 
 def parameter_groups(
-    network: CovidClassifier, encoder_rate: float, layer_decay: float
+    network: CovidClassifier, head_rate: float, layer_decay: float
 ) -> list[dict[str, object]]:
     """Parameters with the share of the learning rate that each gets.
 
-    The head gets all of it, the deepest level `encoder_rate` of it, and every shallower level
-    `layer_decay` of the one below it.
+    The encoder's deepest level gets all of it, every shallower level `layer_decay` of the one
+    below it, and the head `head_rate`.
     """
     groups: list[dict[str, object]] = [
-        {"params": list(network.head.parameters()), "rate_scale": 1.0}
+        {"params": list(network.head.parameters()), "rate_scale": head_rate}
     ]
     levels = list(network.encoder.levels)
     for depth, level in enumerate(levels):
-        scale = encoder_rate * layer_decay ** (len(levels) - 1 - depth)
+        scale = layer_decay ** (len(levels) - 1 - depth)
         groups.append({"params": list(level.parameters()), "rate_scale": scale})
     return groups
 

@@ -89,7 +89,8 @@ class FinetuneConfig(Experiment):
         split: who trains, validates, tests.
         augment: how frames are moved and windowed while it learns.
         training: steps, batch, rate.
-        encoder_rate: share of the learning rate that the encoder's deepest level gets.
+        head_rate: share of the learning rate that the head gets. It starts from a fitted probe
+            of hundreds of features, and a full rate would throw that away within a few steps.
         layer_decay: share of a level's rate that the level above it gets.
         validate_every: steps between validations; the best one is kept.
         checkpoint_every: steps between checkpoints.
@@ -105,7 +106,7 @@ class FinetuneConfig(Experiment):
     split: SplitPlan = SplitPlan()
     augment: AugmentRanges = AugmentRanges()
     training: TrainingPlan = TrainingPlan(steps=300, learning_rate=3e-4, weight_decay=1e-2)
-    encoder_rate: float = Field(1.0, ge=0, le=1)
+    head_rate: float = Field(0.1, ge=0, le=1)
     layer_decay: float = Field(1.0, gt=0, le=1)
     validate_every: int = Field(25, ge=1)
     checkpoint_every: int = Field(50, ge=1)

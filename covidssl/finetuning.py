@@ -78,7 +78,7 @@ class FineTuning:
                 ),
             )
         plan = self.config.training
-        groups = parameter_groups(network, self.config.encoder_rate, self.config.layer_decay)
+        groups = parameter_groups(network, self.config.head_rate, self.config.layer_decay)
         optimizer = torch.optim.AdamW(groups, plan.learning_rate, weight_decay=plan.weight_decay)
         return TrainingState(network, optimizer)
 

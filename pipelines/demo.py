@@ -38,6 +38,8 @@ from covidssl.phantom import write_labelled, write_unlabelled
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "demo"
 ARMS = {"pretrained": "pretrained", "scratch": "from scratch"}
+# Each arm's own, the better of two (3e-4 and 1e-4; 3e-4 and 1e-3) on the validation blocks.
+RATES = {"pretrained": 1e-4, "scratch": 1e-3}
 RIVAL = "trivial rival"
 
 
@@ -112,10 +114,12 @@ def main(
         found: dict[str, list[tuple[Scored, int]]] = {}
         for draw in range(draws):
             labels = [f"split.label_fraction={fraction}", f"split.label_draw={draw}"]
-            settings = load_config(
-                FinetuneConfig, CONFIGS / "finetune.yaml", [*journey.finetune, *labels]
-            )
-            for arm in ARMS:
+            for arm, rate in RATES.items():
+                settings = load_config(
+                    FinetuneConfig,
+                    CONFIGS / "finetune.yaml",
+                    [*journey.finetune, *labels, f"training.learning_rate={rate}"],
+                )
                 name = f"{arm}-{fraction:.0%}-draw{draw}".replace("%", "pc")
                 tuned = out / f"finetune-{name}"
                 start = encoder if arm == "pretrained" else None

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 import torch
@@ -17,8 +17,15 @@ from typer.testing import CliRunner
 
 import covidssl
 from covidssl.calibration import Calibration
-from covidssl.cli import app
-from covidssl.errors import UsageError
+from covidssl.cli import app, main
+from covidssl.errors import (
+    CovidsslError,
+    DataError,
+    ScanError,
+    TrainingError,
+    UsageError,
+    WeightsError,
+)
 from covidssl.files import read_csv, write_text
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
@@ -51,10 +58,36 @@ def call(*arguments: object) -> Any:
     return CliRunner(env=WIDE).invoke(app, [str(argument) for argument in arguments])
 
 
-def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command as a program of its own."""
+class Said(NamedTuple):
+    """How the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def shell(*arguments: object) -> Said:
+    """The command as a program of its own; it takes seconds to begin."""
     command = [sys.executable, "-m", "covidssl.cli", *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+class Shell(Protocol):
+    def __call__(self, *arguments: object) -> Said: ...
+
+
+@pytest.fixture
+def run_main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
+    """What the program does, in this process."""
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["covidssl", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Said(int(end.value.code or 0), *capfd.readouterr())
+
+    return run
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -146,11 +179,12 @@ def test_help_does_not_wait_for_torch() -> None:
     assert not loaded_after(statement) & {"torch", "monai", *READERS}
 
 
-@pytest.mark.parametrize("verb", TRAINING)
-def test_training_does_not_load_the_readers_of_files(verb: str) -> None:
-    loaded = loaded_after(f"import covidssl.commands.{verb}")
-    assert "torch" in loaded
-    assert not loaded & READERS
+def test_training_needs_no_reader_of_files() -> None:
+    """A bare GPU node has torch and prepared data; MONAI takes nibabel where it finds it."""
+    absent = "".join(f"sys.modules[{name!r}] = None\n" for name in READERS)
+    verbs = ", ".join(f"covidssl.commands.{verb}" for verb in TRAINING)
+    loaded = loaded_after(f"import sys\n{absent}import {verbs}")
+    assert "covidssl.commands.pretrain" in loaded
 
 
 @pytest.mark.parametrize("name", covidssl.__all__)
@@ -168,43 +202,64 @@ def test_name_that_the_package_does_not_offer_is_an_error() -> None:
 # Wrong usage: exit code 2, one message, no traceback
 
 
-def assert_refused(done: subprocess.CompletedProcess[str], said: str) -> None:
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("Error") == 1
-    assert done.stdout == ""
-    assert re.search(said, " ".join(done.stderr.split()))
+def assert_refused(done: Said, said: str) -> None:
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert done.err.count("Error") == done.err.count("\n") == 1
+    assert done.out == ""
+    assert re.search(said, done.err)
 
 
 def test_existing_output_is_refused_by_one_message(tmp_path: Path) -> None:
     write_text(tmp_path / "out" / "thesis.txt", "ten years")
     pictures(tmp_path / "in")
     done = shell("prepare", tmp_path / "in", "--out", tmp_path / "out")
-    assert_refused(done, "out: exists already. Use --resume")
+    assert_refused(done, f"^Error: {tmp_path}/out: exists already. Use --resume")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
-def test_unknown_key_is_refused_by_one_message(tmp_path: Path) -> None:
-    done = shell("pretrain", "--data", "store", "--out", tmp_path / "out", "--set", "sed=1")
+def test_unknown_key_is_refused_by_one_message(run_main: Shell, tmp_path: Path) -> None:
+    done = run_main("pretrain", "--data", "store", "--out", tmp_path / "out", "--set", "sed=1")
     assert_refused(done, "unknown key 'sed'. Did you mean 'seed'?")
     assert not (tmp_path / "out").exists()
 
 
-def test_resume_with_overwrite_is_refused_by_one_message(tmp_path: Path) -> None:
-    done = shell("preview", "store", "--out", tmp_path / "out", "--resume", "--overwrite")
+def test_resume_with_overwrite_is_refused_by_one_message(run_main: Shell, tmp_path: Path) -> None:
+    done = run_main("preview", "store", "--out", tmp_path / "out", "--resume", "--overwrite")
     assert_refused(done, "--resume goes on with a run, --overwrite deletes it: give one of them")
 
 
-def test_unknown_option_is_refused(tmp_path: Path) -> None:
-    done = shell("prepare", tmp_path, "--out", tmp_path / "out", "--fast")
-    assert done.returncode == 2
-    assert "No such option: --fast" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_unknown_option_is_refused(run_main: Shell, tmp_path: Path) -> None:
+    done = run_main("prepare", tmp_path, "--out", tmp_path / "out", "--fast")
+    assert done.code == 2
+    assert "No such option: --fast" in done.err
 
 
-def test_message_in_square_brackets_is_printed_whole(tmp_path: Path) -> None:
-    done = shell("prepare", tmp_path / "[red]no[/red]", "--out", tmp_path / "out")
+def test_message_in_square_brackets_is_printed_whole(run_main: Shell, tmp_path: Path) -> None:
+    done = run_main("prepare", tmp_path / "[red]no[/red]", "--out", tmp_path / "out")
     assert_refused(done, r"\[red\]no\[/red\]: there is no such file or folder")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError, 2), (DataError, 2), (WeightsError, 2), (ScanError, 2), (TrainingError, 1)],
+)
+def test_refusal_ends_with_its_exit_code(
+    error: type[CovidsslError], code: int, run_main: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise error("no, because of this")
+
+    monkeypatch.setattr(covidssl.cli, "app", refuse)
+    assert run_main("doctor") == Said(code, "", "Error: no, because of this\n")
+
+
+def test_interrupt_tells_how_to_go_on(run_main: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(covidssl.cli, "app", interrupt)
+    assert run_main("doctor") == Said(130, "", "Stopped. Go on with --resume.\n")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +281,7 @@ def test_what_is_not_there_is_refused_before_anything_is_written(
 ) -> None:
     given = [argument.format(tmp=tmp_path) for argument in arguments]
     done = call(*given, "--out", tmp_path / "out")
-    assert isinstance(done.exception, covidssl.errors.CovidsslError)
+    assert isinstance(done.exception, CovidsslError)
     assert said in str(done.exception)
     assert not (tmp_path / "out").exists()
 
@@ -242,17 +297,27 @@ def test_device_that_does_not_exist_is_refused(model: Path, tmp_path: Path) -> N
     done = call(
         "predict", model, pictures(tmp_path / "in"), "-o", tmp_path / "o", "--device", "qpu"
     )
+    assert done.exit_code == 2
+    assert re.search("--device.*'qpu'.*auto.*cpu.*cuda", " ".join(done.output.split()))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a CUDA device")
+def test_device_that_is_not_here_is_refused_before_scans_are_read(tmp_path: Path) -> None:
+    done = call(
+        "finetune", "--data", tmp_path, "--encoder", "none", "-o", tmp_path / "o",
+        "--device", "cuda",
+    )  # fmt: skip
     assert isinstance(done.exception, UsageError)
-    assert "--device qpu: expected auto, cpu or cuda" in str(done.exception)
+    assert "PyTorch sees no CUDA device here" in str(done.exception)
 
 
 # What it does
 
 
-def test_prepare_writes_a_store_and_says_so(tmp_path: Path) -> None:
-    done = shell("prepare", pictures(tmp_path / "in"), "--out", tmp_path / "store")
-    assert done.returncode == 0
-    assert done.stdout == f"{tmp_path}/store: 2 ok, 0 warned, 0 dropped, 0 failed\n"
+def test_prepare_writes_a_store_and_says_so(run_main: Shell, tmp_path: Path) -> None:
+    done = run_main("prepare", pictures(tmp_path / "in"), "--out", tmp_path / "store")
+    assert done.code == 0
+    assert done.out == f"{tmp_path}/store: 2 ok, 0 warned, 0 dropped, 0 failed\n"
     record = json.loads((tmp_path / "store" / "record.json").read_text())
     assert (record["verb"], record["status"]) == ("prepare", "done")
 
@@ -288,17 +353,19 @@ def test_predict_exits_with_0_when_every_scan_was_read(model: Path, tmp_path: Pa
 def test_predict_exits_with_1_when_a_scan_failed(model: Path, tmp_path: Path) -> None:
     write_text(pictures(tmp_path / "in") / "broken.png", "no picture")
     done = shell("predict", model, tmp_path / "in", "--out", tmp_path / "out")
-    assert done.returncode == 1
-    assert done.stdout == f"{tmp_path}/out/predictions.csv (1 scans failed)\n"
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert done.out == f"{tmp_path}/out/predictions.csv (1 scans failed)\n"
+    assert "Traceback" not in done.err
     assert [row["status"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [
         "ok", "ok", "failed",
     ]  # fmt: skip
 
 
-def test_predict_without_a_readable_model_exits_with_2(model: Path, tmp_path: Path) -> None:
+def test_predict_without_a_readable_model_exits_with_2(
+    run_main: Shell, model: Path, tmp_path: Path
+) -> None:
     torch.save({}, model / "classifier.safetensors")
-    done = shell("predict", model, pictures(tmp_path / "in"), "--out", tmp_path / "out")
+    done = run_main("predict", model, pictures(tmp_path / "in"), "--out", tmp_path / "out")
     assert_refused(done, "this is a pickle")
 
 

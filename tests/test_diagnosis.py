@@ -84,9 +84,9 @@ def test_examples_are_keyed_by_the_step() -> None:
 
 def test_every_parameter_is_trained_once_and_shallow_levels_slowest() -> None:
     network = classifier()
-    groups = parameter_groups(network, encoder_rate=0.5, layer_decay=0.5)
+    groups = parameter_groups(network, head_rate=0.1, layer_decay=0.5)
     scales = [group["rate_scale"] for group in groups]
-    assert scales == [1.0, 0.125, 0.25, 0.5]
+    assert scales == [0.1, 0.25, 0.5, 1.0]
     found = [p for group in groups for p in group["params"]]  # type: ignore[attr-defined]
     assert {id(p) for p in found} == {id(p) for p in network.parameters()}
     assert len(found) == len(list(network.parameters()))

@@ -156,11 +156,11 @@ def test_cache_of_another_cut_is_not_used(
 
 
 def test_cache_is_not_used_when_a_file_has_changed(folder: Path, cache: Path) -> None:
-    first = load(folder, cache)
-    path = folder / "normal" / "c.png"
-    before = path.stat().st_mtime_ns
+    path = write_png(folder / "normal" / "e.tif", chest_grey(64, seed=8))
+    first, before = load(folder, cache), path.stat()
     write_png(path, chest_grey(64, seed=9))
-    os.utime(path, ns=(before + 10**9, before + 10**9))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+    assert path.stat().st_size == before.st_size
     assert not same(load(folder, cache), first)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.commands.learning import Learning, Notes, learn
@@ -53,6 +54,7 @@ def main(
     Raises:
         CovidsslError: for an output that exists, data or weights that cannot be used.
     """
+    fabric = make_fabric(places.device, config.training.precision)
     start = start_from(places.encoder, config.frame, config.encoder, config.seed)
     dataset = read_dataset(data, config.positive_class)
     assigned = split_dataset(dataset, config.split, config.seed)
@@ -61,14 +63,15 @@ def main(
         if run.done:
             log.info("%s: finished already.", out)
             return out
-        write_splits(out / "splits.csv", assigned, dataset)
         most = config.aggregation.most_slices
         frames = load_labelled_frames(dataset.scans, start.frame, most, places.cache, track)
+        # First, so that a resume on other data is refused before it has changed anything.
+        run.note_data(dataset=frames.fingerprint, encoder=start.sha256)
+        write_splits(out / "splits.csv", assigned, dataset)
         dropped = [{"scan": name, "reason": reason} for name, reason in frames.dropped]
         write_csv(out / "dropped.csv", ("scan", "reason"), dropped)
-        run.note_data(dataset=frames.fingerprint, encoder=start.sha256)
         tuning = FineTuning(config, start, frames, dataset.classes, assigned)
-        card, device = _learn(tuning, places)
+        card, device = _learn(tuning, places, fabric)
         counts = Counter(one.split for one in assigned)
         run.note(
             device=device,
@@ -87,9 +90,8 @@ def main(
     return out
 
 
-def _learn(tuning: FineTuning, places: Places) -> tuple[ModelCard, str]:
+def _learn(tuning: FineTuning, places: Places, fabric: Fabric) -> tuple[ModelCard, str]:
     config, plan = tuning.config, tuning.config.training
-    fabric = make_fabric(places.device, plan.precision)
     state = tuning.first_state(fabric.device, places.init)
     best = tuning.selection(fabric.device, places.out)
     table = places.out / "validation.csv"
