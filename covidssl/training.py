@@ -7,11 +7,10 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -19,6 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from covidssl.errors import TrainingError, UsageError
 from covidssl.randomness import numpy_generator
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _ORDER_STREAM = 1
 Examples = Any  # a NamedTuple of tensors, each with the pictures along its first axis
@@ -168,6 +170,8 @@ def make_fabric(device: str, precision: str) -> Fabric:
         raise UsageError(f"--device {device}: expected auto, cpu or cuda.")
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch sees no CUDA device here; use --device cpu.")
+    from lightning_fabric import Fabric  # takes seconds: not before there is something to train
+
     fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
     if fabric.device.type == "cpu":
         _keep_freed_memory()

@@ -32,7 +32,7 @@ from covidssl.experiments import (
     PretrainConfig,
     PreviewConfig,
 )
-from covidssl.files import read_csv, write_json
+from covidssl.files import read_csv, write_bytes, write_json
 from covidssl.model import load_model
 from covidssl.phantom import write_labelled, write_unlabelled
 
@@ -56,15 +56,22 @@ class Journey:
 
 
 def phantom_journey(out: Path) -> Journey:
-    """Phantom CT in HU: 24 unlabelled scans, and 60 labelled ones of each class."""
-    unlabelled, labelled = out / "phantom" / "unlabelled", out / "phantom" / "labelled"
-    if not (labelled / "labels.csv").is_file():
+    """Phantom CT in HU: 24 unlabelled scans, 60 labelled of each class, and a clinic's folder.
+
+    One file of the clinic is cut short, as some always are.
+    """
+    unlabelled, labelled, clinic = (
+        out / "phantom" / name for name in ("unlabelled", "labelled", "clinic")
+    )
+    if not (clinic / "labels.csv").is_file():
         write_unlabelled(unlabelled, 24, seed=1)
         write_labelled(labelled, 60, seed=2)
+        whole = write_labelled(clinic, 5, seed=3)[0].read_bytes()
+        write_bytes(clinic / "cut-short.nii.gz", whole[: len(whole) // 2])
     return Journey(
         unlabelled=unlabelled,
         labelled=labelled / "labels.csv",
-        to_predict=[unlabelled],
+        to_predict=[clinic],
         pretrain=["training.steps=120"],
         finetune=["training.steps=60"],
         draws=1,

@@ -6,8 +6,8 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.commands.learning import Learning, Notes, learn
@@ -23,6 +23,9 @@ from covidssl.selection import append_validation
 from covidssl.splits import split_dataset, write_splits
 from covidssl.starting import start_from
 from covidssl.training import StepReport, make_fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,6 +23,9 @@ from covidssl.training import (
     loader,
     train,
 )
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Notes = dict[str, float]
 OnStep = Callable[[StepReport, Notes, SummaryWriter], None]

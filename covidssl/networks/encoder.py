@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import torch
-from monai.networks.blocks.convolutions import Convolution
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
@@ -41,6 +40,9 @@ class EncoderPlan(BaseModel):
 
 def double_convolution(inputs: int, outputs: int, groups: int, stride: int = 1) -> nn.Sequential:
     """Two 3 x 3 convolutions, GroupNorm, LeakyReLU: (B, inputs, H, W) -> (B, outputs, ..)."""
+    # MONAI takes seconds to import: not before a network is built, so that a typo is told at once.
+    from monai.networks.blocks.convolutions import Convolution
+
     norm = ("group", {"num_groups": min(groups, outputs)})
     act = ("leakyrelu", {"negative_slope": 0.01})
     return nn.Sequential(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from monai.networks.blocks.upsample import UpSample
 from torch import nn
 
 from covidssl.networks.encoder import Encoder, double_convolution
@@ -28,6 +27,8 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], groups: int) -> None:
         super().__init__()
+        from monai.networks.blocks.upsample import UpSample  # when it is built, as in `encoder`
+
         steps = list(zip(channels[:0:-1], channels[-2::-1], strict=True))
         self.ups = nn.ModuleList(
             UpSample(
