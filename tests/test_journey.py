@@ -290,14 +290,20 @@ COMMANDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+@pytest.mark.parametrize(
+    ("verb", "checkpoint_every"), [("pretrain", 2), ("pretrain", 1000), ("finetune", 2)]
+)
 def test_a_killed_run_resumes_to_the_same_losses(
-    journey: Journey, tmp_path: Path, verb: str
+    journey: Journey, tmp_path: Path, verb: str, checkpoint_every: int
 ) -> None:
+    """Also one that died before its first checkpoint."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = [sys.executable, "-m", "covidssl.cli"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    make = COMMANDS[verb]
+
+    def make(j: Journey, out: Path) -> list[str]:
+        return [*COMMANDS[verb](j, out), f"--set=checkpoint_every={checkpoint_every}"]
+
     subprocess.run([*command, *make(journey, whole)], check=True, env=environment)
     victim = subprocess.Popen([*command, *make(journey, killed)], env=environment)
     until = time.monotonic() + 120
