@@ -31,8 +31,8 @@ class AugmentRanges(BaseModel):
     rotation_degrees: float = Field(8.0, ge=0, le=180)
     zoom: Range = (0.9, 1.15)
     shift: float = Field(0.05, ge=0, le=0.5)
-    window_low_hu: Range = (-1150.0, -900.0)
-    window_high_hu: Range = (250.0, 550.0)
+    window_low_hu: Range = (-1030.0, -970.0)
+    window_high_hu: Range = (340.0, 460.0)
 
 
 class AugmentParams(NamedTuple):

@@ -105,7 +105,7 @@ class FinetuneConfig(Experiment):
     encoder: EncoderPlan | None = None
     split: SplitPlan = SplitPlan()
     augment: AugmentRanges = AugmentRanges()
-    training: TrainingPlan = TrainingPlan(steps=300, learning_rate=3e-4, weight_decay=1e-2)
+    training: TrainingPlan = TrainingPlan(steps=300, learning_rate=1e-4, weight_decay=1e-2)
     head_rate: float = Field(0.1, ge=0, le=1)
     layer_decay: float = Field(1.0, gt=0, le=1)
     validate_every: int = Field(25, ge=1)

@@ -24,6 +24,7 @@ from covidssl.io import read_scan
 from covidssl.lungs import segment_lungs
 from covidssl.rivals import thumbnail_features
 from covidssl.scan_frames import frames_of_scan
+from covidssl.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _key(scans: Sequence[LabelledScan], frame: Frame, most_slices: int) -> str:
         (scan.name, [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in scan.files.paths])
         for scan in scans
     ]
-    text = json.dumps(["frames-1", frame.model_dump(mode="json"), most_slices, files])
+    text = json.dumps([__version__, frame.model_dump(mode="json"), most_slices, files])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
