@@ -92,7 +92,9 @@ class DiagnosisTask:
 def logits_of(
     network: nn.Module, frames: NDArray[np.uint16], device: torch.device, batch_size: int = 64
 ) -> NDArray[np.float64]:
-    """Logits (N,) of frames (N, H, W), without augmentation."""
+    """Logits (N,) of frames (N, H, W), without augmentation; none for no frames."""
+    if not len(frames):
+        return np.empty(0, dtype=np.float64)
     network.eval()
     found = [
         network(_unit(frames[first : first + batch_size], device)).float().cpu()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from covidssl.errors import DataError
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.metrics import Scores
 from covidssl.metrics import evaluate as scores_of
@@ -103,11 +104,20 @@ def judge(
         split: the one that is scored.
         rival_seed: the trivial rival learns from what the model learnt from, with this seed;
             None for no rival.
+
+    Raises:
+        DataError: when no scan of the split could be read.
     """
     wanted = {one.scan.name: one for one in assigned if one.split == split}
     card = model.card
     device: torch.device = model.device
     which = frames.of(wanted)
+    if not len(which):
+        reasons = [reason for name, reason in frames.dropped if name in wanted]
+        raise DataError(
+            f"Not one of the {len(wanted)} scans of split '{split}' could be read, so there is "
+            f"nothing to score. First: {reasons[0] if reasons else 'they were not among the data'}"
+        )
     scored = score_scans(model.classifier, frames, which, card.aggregation, device)
     learnt = {one.scan.name for one in assigned if one.split in LEARNT_FROM}
     rival = None

@@ -20,7 +20,7 @@ from covidssl.diagnosis import (
 from covidssl.errors import DataError
 from covidssl.experiments import FinetuneConfig
 from covidssl.labelled_frames import LabelledFrames
-from covidssl.model import ModelCard, load_model, save_model
+from covidssl.model import Model, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.selection import BestOnValidation
 from covidssl.splits import Assigned
@@ -62,12 +62,11 @@ class FineTuning:
         """The training split."""
         return FramesInMemory(self.frames.frames[self.train], self.frames.target[self.train])
 
-    def first_state(self, device: torch.device, init: Path | None) -> TrainingState:
+    def first_state(self, device: torch.device, init: Model | None) -> TrainingState:
         """The classifier on its encoder, its head from a linear probe; or all of it from `init`."""
         network = CovidClassifier(self.start.encoder).to(device)
         if init is not None:
-            started = load_model(init).classifier
-            load_strictly(network, started.state_dict(), f"{init.name}, to start from")
+            load_strictly(network, init.classifier.state_dict(), "classifier to start from")
         else:
             start_from_probe(
                 network,

@@ -22,6 +22,7 @@ from covidssl.volume import Volume
 
 Grey = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+REVISION = 1  # raise it when masks change: caches and stores are made again
 Slices = tuple[slice, ...]
 
 # Pictures have no mm: lengths are shares of the picture's shorter edge, areas of its area.

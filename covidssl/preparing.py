@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from covidssl.errors import DataError, ScanError, UsageError
+from covidssl.errors import CovidsslError, DataError, ScanError, UsageError
 from covidssl.files import write_json
 from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels, Window
 from covidssl.io import ScanFiles, read_scan
-from covidssl.lungs import Lungs, segment_lungs
+from covidssl.lungs import REVISION, Lungs, segment_lungs
 from covidssl.manifest import ManifestRow, write_manifest
 from covidssl.scan_file import Box, ScanRecord, read_record, write_scan_file
 from covidssl.store import FORMAT, RECORD, UNFINISHED, Store, digest
@@ -138,6 +138,12 @@ def prepare_scan(scan: ScanFiles, folder: Path, options: StoreOptions) -> Manife
         verdict = str(error).removeprefix(f"{scan.name}: ")
         log.warning("%s: failed: %s", scan.name, verdict)
         return ManifestRow(scan.name, "failed", verdict, scan.format)
+    except CovidsslError:
+        raise
+    except Exception as error:  # not foreseen, but no reason to lose the other scans
+        log.exception("%s: failed", scan.name)
+        verdict = f"unexpected {type(error).__name__}; see log.txt"
+        return ManifestRow(scan.name, "failed", verdict, scan.format)
     row = _row(scan, ct, lungs, options, file)
     if row.stored:
         mask = lungs.mask.array.astype(np.bool_, copy=False)
@@ -195,16 +201,8 @@ def _box(mask: NDArray[Any]) -> Box:
 
 def _key(scan: ScanFiles, options: StoreOptions) -> str:
     # Hashed, so that no path or time of a source file stands in the store.
-    sources = [(path.name, *_size_and_time(path)) for path in scan.paths]
-    return digest(json.dumps([FORMAT, scan.name, scan.format, sources, options.as_json()]))
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return -1, -1
-    return state.st_size, state.st_mtime_ns
+    made_by = [FORMAT, REVISION]
+    return digest(json.dumps([made_by, scan.name, scan.stamp(), options.as_json()]))
 
 
 def _done_before(path: Path, key: str) -> ManifestRow | None:

@@ -125,16 +125,19 @@ class RunFolder:
     def note_data(self, **fingerprints: str) -> None:
         """Put fingerprints of data into the record.
 
+        On a finished run they are compared and nothing is written.
+
         Raises:
-            UsageError: when a resumed run was started on other data.
+            UsageError: when a resumed or finished run was started on other data.
         """
         for name, fingerprint in fingerprints.items():
             if self._data_before.get(name, fingerprint) != fingerprint:
                 raise UsageError(
-                    f"{self.path}: cannot be resumed, its {name} has changed since it was started. "
-                    f"Give the same data, or choose another --out."
+                    f"{self.path}: cannot be resumed, its data changed since it was started: "
+                    f"{name}. Give the same data, or choose another --out."
                 )
-        self.note(data=fingerprints)
+        if not self.done:
+            self.note(data=fingerprints)
 
     def _write_record(self) -> None:
         # A run that was resumed has taken the time of all its parts.

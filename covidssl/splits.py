@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -81,12 +83,13 @@ def split_dataset(dataset: Dataset, plan: SplitPlan, seed: int) -> list[Assigned
     """Give every scan its split and the group that is resampled whole.
 
     Raises:
-        DataError: when a patient stands in two splits, when a split lacks a class, or when the
-            dataset carries neither splits nor patients and no kind was chosen.
+        DataError: when a patient stands in two splits, when a split lacks a class, when only some
+            scans carry a split, or when the dataset carries neither splits nor patients and no
+            kind was chosen.
     """
     kind = _kind(dataset, plan)
     assigned = {
-        "given": lambda: [Assigned(s, s.patient or s.name, str(s.split)) for s in dataset.scans],
+        "given": lambda: _given(dataset),
         "patient": lambda: _by_patient(dataset.scans, plan, seed),
         "random": lambda: _random(dataset.scans, plan, seed),
         "blocked": lambda: _blocked(dataset.scans, plan),
@@ -164,6 +167,14 @@ def read_splits(path: Path, dataset: Dataset) -> list[Assigned]:
     return assigned
 
 
+def splits_fingerprint(assigned: Sequence[Assigned]) -> str:
+    """SHA-256 over scan, label, group and split of every scan, whatever their order."""
+    lines = sorted(
+        json.dumps([one.scan.name, one.scan.positive, one.group, one.split]) for one in assigned
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def group_kind(assigned: Sequence[Assigned]) -> str:
     """What is resampled whole when an interval is computed, in words."""
     if all(one.scan.patient for one in assigned):
@@ -176,10 +187,19 @@ def group_kind(assigned: Sequence[Assigned]) -> str:
 
 
 def _kind(dataset: Dataset, plan: SplitPlan) -> str:
-    has_splits = all(scan.split for scan in dataset.scans)
+    marked = Counter(scan.split for scan in dataset.scans if scan.split)
+    has_splits = marked.total() == len(dataset.scans)
     has_patients = all(scan.patient for scan in dataset.scans)
-    if plan.kind == "given" and not has_splits:
-        raise DataError(f"{dataset.name}: split.kind is 'given', but some rows have no split.")
+    if plan.kind in ("auto", "given"):
+        _check_marks(dataset, plan.kind, marked)
+    elif marked:
+        log.warning(
+            "%s: its own splits (%s) are not used: split.kind is '%s'. Scans that it marks as test "
+            "may be learnt from.",
+            dataset.name,
+            _counted(marked),
+            plan.kind,
+        )
     if plan.kind == "patient" and not has_patients:
         raise DataError(f"{dataset.name}: split.kind is 'patient', but some scans have none.")
     if plan.kind != "auto":
@@ -191,6 +211,35 @@ def _kind(dataset: Dataset, plan: SplitPlan) -> str:
         f"Give a CSV with a patient column, or choose --set split.kind=blocked (contiguous file "
         f"order, safer) or split.kind=random (slices of one patient may stand on both sides)."
     )
+
+
+def _check_marks(dataset: Dataset, kind: str, marked: Counter[str]) -> None:
+    blank = len(dataset.scans) - marked.total()
+    if marked and blank:
+        raise DataError(
+            f"{dataset.name}: only {marked.total()} of {len(dataset.scans)} scans carry a split "
+            f"({_counted(marked)}), {blank} rows have no split. Fill the column for every scan, or "
+            f"leave it out; or choose another split: --set split.kind=patient, blocked or random, "
+            f"which does not look at the column."
+        )
+    if kind == "given" and blank:
+        raise DataError(f"{dataset.name}: split.kind is 'given', but some rows have no split.")
+
+
+def _counted(marked: Counter[str]) -> str:
+    return ", ".join(f"{marked[split]} {split}" for split in SPLITS if marked[split])
+
+
+def _given(dataset: Dataset) -> list[Assigned]:
+    marked = Counter(str(scan.split) for scan in dataset.scans)
+    if marked["train"] and not marked["validation"]:
+        raise DataError(
+            f"{dataset.name}: the validation split holds no scan; its column says "
+            f"{_counted(marked)}. Mark some of the train patients of both classes as validation "
+            f"(about one in six): weights, calibration and operating point are chosen on them, and "
+            f"must not be chosen on the test split."
+        )
+    return [Assigned(scan, scan.patient or scan.name, str(scan.split)) for scan in dataset.scans]
 
 
 def _by_patient(scans: Sequence[LabelledScan], plan: SplitPlan, seed: int) -> list[Assigned]:

@@ -55,19 +55,24 @@ def start_from(
             encoder = Encoder(plan or EncoderPlan())
         return Start(encoder, frame or Frame(), FROM_SCRATCH, None)
     encoder, card = load_encoder(path)
-    _must_agree(path, "frame", frame, card.frame)
-    _must_agree(path, "encoder", plan, card.encoder)
+    must_agree(path, "frame", frame, card.frame)
+    must_agree(path, "encoder", plan, card.encoder)
     beside = (path if path.is_dir() else path.parent) / "restoration.safetensors"
     restoration = load_restoration(beside)[0].state_dict() if beside.is_file() else None
     return Start(encoder, card.frame, card.sha256, restoration)
 
 
-def _must_agree(path: Path, key: str, wanted: BaseModel | None, found: BaseModel) -> None:
+def must_agree(path: Path, key: str, wanted: BaseModel | None, found: BaseModel) -> None:
+    """Refuse weights that were not trained on what the configuration says.
+
+    Raises:
+        UsageError: that lists the differing keys.
+    """
     if wanted is None or wanted == found:
         return
     differences = "; ".join(f"{key}.{change}" for change in changed_keys(wanted, found))
     raise UsageError(
-        f"{path}: this encoder was not trained on what the configuration says "
-        f"(configuration -> encoder): {differences}. Change the configuration, or leave '{key}' "
-        f"out of it to take the encoder's."
+        f"{path}: these weights were not trained on what the configuration says "
+        f"(configuration -> weights): {differences}. Change the configuration, or leave '{key}' "
+        f"out of it to take the encoder's own."
     )

@@ -97,12 +97,12 @@ class StepReport(NamedTuple):
 
 
 class NonFiniteLossError(TrainingError):
-    """The loss is not finite; `step` and `seed` make the batch again."""
+    """The loss or its gradient is not finite; `step` and `seed` make the batch again."""
 
     def __init__(self, step: int, seed: int) -> None:
         super().__init__(
-            f"The loss of step {step} is not finite. Its batch is made again by seed {seed} and "
-            f"step {step}. Lower training.learning_rate, or look for NaN pictures."
+            f"The loss or gradient of step {step} is not finite. Its batch is made again by seed "
+            f"{seed} and step {step}. Lower training.learning_rate, or look for NaN pictures."
         )
         self.step = step
         self.seed = seed
@@ -172,6 +172,8 @@ def make_fabric(device: str, precision: str) -> Fabric:
         raise UsageError("--device cuda: PyTorch sees no CUDA device here; use --device cpu.")
     from lightning_fabric import Fabric  # takes seconds: not before there is something to train
 
+    if device == "auto":  # Fabric's own choice would also be a TPU or MPS, which are not tried
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
     if fabric.device.type == "cpu":
         _keep_freed_memory()
@@ -232,10 +234,10 @@ def train(
             group["lr"] = rate * group.get("rate_scale", 1.0)
         examples = task.examples(fabric.to_device(batch), state.step)
         loss, parts = _backward(fabric, network, task, examples, plan.accumulate)
-        if not math.isfinite(loss):
+        limit = float("inf") if plan.gradient_clip is None else plan.gradient_clip
+        norm = fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False)
+        if not (math.isfinite(loss) and math.isfinite(float(norm or 0.0))):
             raise NonFiniteLossError(state.step, seed)
-        if plan.gradient_clip is not None:
-            fabric.clip_gradients(network, optimizer, max_norm=plan.gradient_clip)
         optimizer.step()
         optimizer.zero_grad()
         state.step += 1

@@ -350,3 +350,42 @@ def test_nothing_of_a_header_reaches_any_product(journey: Journey, tmp_path: Pat
         content = path.read_bytes()
         for canary in canaries.values():
             assert canary.encode() not in content, (path.name, canary)
+
+
+def test_another_patient_of_the_same_name_is_never_given_the_first_ones_row(
+    journey: Journey, tmp_path: Path
+) -> None:
+    for clinic, source in (("a", "p0"), ("b", "p1")):
+        (tmp_path / clinic).mkdir()
+        content = (journey.scans / f"{source}.nii.gz").read_bytes()
+        (tmp_path / clinic / "scan.nii.gz").write_bytes(content)
+    out = tmp_path / "out"
+    predict.main(PredictConfig(), journey.finetune, [tmp_path / "a"], out, device="cpu")
+    predict.main(PredictConfig(), journey.finetune, [tmp_path / "b"], out, "resume", "cpu")
+    (row,) = read_csv(out / "predictions.csv")
+    expected = predict_one(journey.finetune, tmp_path / "b" / "scan.nii.gz")
+    assert float(row["probability"]) == pytest.approx(expected.probability, abs=1e-4)
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_data(
+    journey: Journey, tmp_path: Path
+) -> None:
+    prepare.main(PrepareConfig(min_lung_share=0.1), [journey.scans], tmp_path / "store")
+    with pytest.raises(UsageError, match="changed since it was started: store"):
+        pretrain.main(
+            pretrain_config(), tmp_path / "store", journey.pretrain, "resume", device="cpu"
+        )
+
+
+def test_a_start_of_another_pixel_kind_is_refused(journey: Journey, tmp_path: Path) -> None:
+    config = finetune_config("frame.pixels=windowed")
+    places = finetune.Places(tmp_path / "run", None, init=journey.finetune, device="cpu")
+    with pytest.raises(UsageError, match=r"frame\.pixels: windowed -> hu"):
+        finetune.main(config, journey.labels, places)
+
+
+def test_a_resume_from_another_start_is_refused(journey: Journey, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    pretrain.main(pretrain_config(), journey.store, out, init=journey.pretrain, device="cpu")
+    with pytest.raises(UsageError, match="changed since it was started: init"):
+        pretrain.main(pretrain_config(), journey.store, out, "resume", device="cpu")

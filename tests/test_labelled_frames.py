@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterable
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from covidssl import labelled_frames, lungs
 from covidssl.datasets import LabelledScan, read_dataset
-from covidssl.errors import DataError
+from covidssl.errors import CovidsslError, DataError, ScanError
 from covidssl.files import write_bytes
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
 from covidssl.rivals import FEATURES
+from covidssl.volume import Volume
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
 
 FRAME = Frame(size=32)
@@ -73,6 +76,8 @@ def same(first: LabelledFrames, second: LabelledFrames) -> bool:
         and first.scans == second.scans
         and first.dropped == second.dropped
         and first.without_lungs == second.without_lungs
+        and first.pixels == second.pixels
+        and first.warned == second.warned
     )
 
 
@@ -198,3 +203,123 @@ def test_fingerprint_follows_names_labels_and_pixels(folder: Path) -> None:
         replace(first, frames=brighter).fingerprint,
     }
     assert len(others - {first.fingerprint}) == 3
+
+
+def add_volume(folder: Path, name: str, seed: int) -> None:
+    lps_nifti(folder / name, chest_hu(8, 64, seed))
+
+
+def test_kinds_of_pixels_are_counted_by_class(folder: Path, cache: Path) -> None:
+    expected = {(Pixels.HU, True): 1, (Pixels.WINDOWED, False): 2, (Pixels.WINDOWED, True): 1}
+    assert load(folder, cache).kinds == expected
+    assert load(folder, cache).kinds == expected
+
+
+def test_classes_that_differ_in_the_kind_of_pixels_are_cried_out(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(folder)
+    said = "THE CLASSES DIFFER IN PIXEL KIND (negative class: 0 in HU, 2 windowed; positive class:"
+    assert said in caplog.text
+    load(folder, cache)
+    caplog.clear()
+    load(folder, cache)
+    assert said in caplog.text
+
+
+def test_kinds_mixed_alike_in_both_classes_are_only_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_volume(folder, "normal/c.nii.gz", seed=3)
+    (folder / "normal" / "c.png").unlink()
+    load(folder)
+    assert "Scans in HU and windowed pictures are mixed" in caplog.text
+    assert "a shortcut" not in caplog.text
+
+
+def test_one_kind_of_pixels_is_no_matter(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "COVID" / "a.nii.gz").unlink()
+    load(folder)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kept", ["none", "cache"])
+def test_classes_told_by_their_format_alone_are_refused(
+    kept: str, folder: Path, cache: Path
+) -> None:
+    (folder / "COVID" / "b.png").unlink()
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(DataError, match=r"positive class: 1 in HU, 0 windowed\): the format"):
+            load(folder, cache if kept == "cache" else None)
+
+
+def test_warnings_of_the_reader_are_kept(
+    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    colours = np.stack([chest_grey(64, seed=5)] * 3, axis=-1)
+    colours[2:6, 2:6] = (255, 0, 0)
+    write_png(folder / "normal" / "red.png", colours)
+    liver = np.random.default_rng(0).integers(170, 200, (64, 64)).astype(np.uint8)
+    write_png(folder / "COVID" / "liver.png", liver)
+    found = load(folder, cache)
+    assert [name for name, _ in found.warned] == ["COVID/liver.png", "normal/red.png"]
+    assert "the whole picture was taken" in dict(found.warned)["COVID/liver.png"]
+    assert dict(found.warned)["normal/red.png"] == "coloured pixels (16): arrows or letters?"
+    assert "2 scans are read with a warning; first: COVID/liver.png: lungs not" in caplog.text
+    assert load(folder, cache).warned == found.warned
+
+
+def failing_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the segmentation of c.png fail; no file is known of which it does."""
+    segment = lungs.segment_lungs
+
+    def fail(ct: Volume) -> lungs.Lungs:
+        if ct.source == "normal/c.png":
+            raise error
+        return segment(ct)
+
+    monkeypatch.setattr(labelled_frames, "segment_lungs", fail)
+
+
+@pytest.mark.parametrize("error", [IndexError("x"), OSError(errno.EIO, "x"), MemoryError()])
+def test_scan_that_fails_in_an_unforeseen_way_is_dropped_alone(
+    error: Exception,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failing_with(monkeypatch, error)
+    found = load(folder)
+    assert found.dropped == (("normal/c.png", f"unexpected {type(error).__name__}"),)
+    assert len(found.scans) == 3
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "no space left"), CovidsslError("no space left")]
+)
+def test_full_disk_is_not_taken_for_a_bad_scan(
+    error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_with(monkeypatch, error)
+    with pytest.raises(type(error), match="no space left"):
+        load(folder)
+
+
+def test_unforeseen_failures_are_not_kept_in_the_cache(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        failing_with(broken, IndexError("x"))
+        load(folder, cache)
+    assert load(folder, cache).dropped == ()
+    failing_with(monkeypatch, ScanError("normal/c.png: bad"))
+    assert load(folder, cache).dropped == ()
+
+
+def test_cache_of_another_revision_of_the_lungs_is_not_used(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(folder, cache)
+    monkeypatch.setattr(labelled_frames, "REVISION", lungs.REVISION + 1)
+    assert scans_read(folder, cache) == 4

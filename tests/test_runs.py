@@ -239,7 +239,9 @@ def test_resume_on_other_data_is_refused_however_often_it_is_tried(tmp_path: Pat
     with pytest.raises(DataError, match="killed"):
         learn("first", "refuse")
     for _ in range(2):
-        with pytest.raises(UsageError, match="cannot be resumed, its store has changed"):
+        with pytest.raises(
+            UsageError, match="cannot be resumed, its data changed since it was started: store"
+        ):
             learn("second")
     assert record_of(tmp_path)["data"] == {"store": "first"}
     with pytest.raises(DataError, match="killed"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from covidssl.splits import (
     group_kind,
     read_splits,
     split_dataset,
+    splits_fingerprint,
     write_splits,
 )
 
@@ -335,3 +337,66 @@ def test_groups_of_known_patients_are_patients() -> None:
     assigned = split_dataset(of_patients(), SplitPlan(), seed=0)
     assert group_kind(assigned) == "patient"
     assert {one.group for one in assigned} == {one.scan.patient for one in assigned}
+
+
+def with_marks(*splits: str | None) -> Dataset:
+    """Patients of both classes, two for each mark."""
+    return dataset(
+        *(
+            scan(f"p{k}-{p}.png", p, f"p{k}-{p}", split)
+            for k, split in enumerate(splits)
+            for p in (False, True)
+        )
+    )
+
+
+@pytest.mark.parametrize("kind", ["auto", "given"])
+def test_split_column_that_is_partly_filled_is_refused_with_its_counts(kind: str) -> None:
+    partly = with_marks("train", "validation", "test", *([None] * 20))
+    said = r"only 6 of 46 scans carry a split \(2 train, 2 validation, 2 test\), 40 rows.*Fill"
+    with pytest.raises(DataError, match=said):
+        split_dataset(partly, SplitPlan.model_validate({"kind": kind}), seed=0)
+
+
+@pytest.mark.parametrize("last", ["test", None], ids=["full", "partly filled"])
+def test_split_column_that_is_overridden_is_warned_of(
+    last: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    marked = with_marks(*["train"] * 8, "validation", last)
+    assigned = split_dataset(marked, SplitPlan(kind="patient"), seed=0)
+    assert splits_of(assigned) != {one.name: one.split for one in marked.scans}
+    assert "its own splits (16 train, 2 validation" in caplog.text
+    assert "are not used: split.kind is 'patient'" in caplog.text
+
+
+def test_splits_that_are_used_or_absent_are_not_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    split_dataset(with_marks("train", "validation", "test"), SplitPlan(), seed=0)
+    split_dataset(of_patients(), SplitPlan(kind="patient"), seed=0)
+    assert not caplog.records
+
+
+def test_train_and_test_without_validation_is_told_to_mark_some_patients() -> None:
+    marked = with_marks("train", "train", "test")
+    said = r"no scan; its column says 4 train, 2 test\. Mark some of the train patients of both"
+    with pytest.raises(DataError, match=said):
+        split_dataset(marked, SplitPlan(), seed=0)
+
+
+def test_fingerprint_of_splits_does_not_follow_the_order_of_scans() -> None:
+    assigned = split_dataset(of_patients(), SplitPlan(), seed=0)
+    assert splits_fingerprint(assigned[::-1]) == splits_fingerprint(assigned)
+
+
+@pytest.mark.parametrize("changed", ["name", "group", "split", "label", "one less"])
+def test_fingerprint_of_splits_follows_what_decides_the_scores(changed: str) -> None:
+    first, *others = split_dataset(of_patients(), SplitPlan(), seed=0)
+    other = {
+        "name": [replace(first, scan=replace(first.scan, name="other.png"))],
+        "group": [replace(first, group="somebody else")],
+        "split": [replace(first, split="unused")],
+        "label": [replace(first, scan=replace(first.scan, positive=not first.scan.positive))],
+        "one less": [],
+    }[changed]
+    assert splits_fingerprint([*other, *others]) != splits_fingerprint([first, *others])

@@ -351,7 +351,7 @@ def test_configuration_that_disagrees_with_the_encoder_lists_the_differences(
 ) -> None:
     write_encoder(tmp_path)
     other = Frame(size=64, pixels=Pixels.WINDOWED, window_hu=FRAME.window_hu)
-    with pytest.raises(UsageError, match=r"\(configuration -> encoder\): frame\.pixels") as error:
+    with pytest.raises(UsageError, match=r"\(configuration -> weights\): frame\.pixels") as error:
         start_from(tmp_path, other, None, seed=0)
     said = str(error.value)
     assert "frame.pixels: windowed -> hu; frame.size: 64 -> 32." in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from covidssl.errors import UsageError
 from covidssl.evaluation import COLUMNS, LEARNT_FROM, Evaluation, judge
 from covidssl.experiments import EvaluateConfig
 from covidssl.figures import Rated, confusion_figure, pr_figure, reliability_figure, roc_figure
-from covidssl.files import write_bytes, write_csv, write_json
-from covidssl.labelled_frames import load_labelled_frames
-from covidssl.model import load_model
+from covidssl.files import read_csv, write_bytes, write_csv, write_json
+from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
+from covidssl.model import CLASSIFIER, load_model
 from covidssl.runs import IfExists, RunFolder
-from covidssl.splits import Assigned, group_kind, read_splits
+from covidssl.splits import Assigned, group_kind, read_splits, splits_fingerprint
 from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
@@ -39,46 +40,99 @@ def main(
     dataset = read_dataset(data, model.card.classes[1])
     assigned = _assigned(config, run_folder, dataset)
     with RunFolder(out, "evaluate", config, if_exists) as run:
+        run.note_data(classifier=model.card.files[CLASSIFIER], splits=splits_fingerprint(assigned))
         if run.done:
             log.info("%s: finished already.", out)
             return out
-        needed = {config.split, *(LEARNT_FROM if config.rival else ())}
+        # A rival scored on what it has learnt would look better than any model.
+        with_rival = config.rival and config.split not in LEARNT_FROM
+        needed = {config.split, *(LEARNT_FROM if with_rival else ())}
         # With a cache all scans are cut, so that every split and run finds the same file.
         scans = [one.scan for one in assigned if cache or one.split in needed]
         most = model.card.aggregation.most_slices
         frames = load_labelled_frames(scans, model.card.frame, most, cache, track)
-        run.note_data(
-            dataset=frames.fingerprint, classifier=model.card.files["classifier.safetensors"]
-        )
+        run.note_data(dataset=frames.fingerprint)
         device = make_fabric("auto", "32-true").device
-        seed = config.seed if config.rival else None
-        judged = judge(model.to(device), frames, assigned, config.split, seed)
-        run.note(device=str(device), summary=_write(config, judged, len(frames.dropped), out))
+        rival_seed = config.seed if with_rival else None
+        judged = judge(model.to(device), frames, assigned, config.split, rival_seed)
+        warnings = _warnings(judged, frames, assigned, _learnt_from(run_folder))
+        run.note(device=str(device), summary=_write(config, judged, warnings, out))
     return out
 
 
 def _assigned(config: EvaluateConfig, run_folder: Path, dataset: Dataset) -> list[Assigned]:
     if config.split == "all":
         return [Assigned(scan, scan.patient or scan.name, "all") for scan in dataset.scans]
-    folders = (run_folder, run_folder.parent)
-    files = [folder / "splits.csv" for folder in folders if (folder / "splits.csv").is_file()]
-    if not files:
+    file = _splits_file(run_folder)
+    if file is None:
         raise UsageError(
             f"{run_folder}: has no splits.csv. Give the fine-tuning run, or --split all for data "
             f"that it has not learnt from."
         )
-    assigned = read_splits(files[0], dataset)
+    assigned = read_splits(file, dataset)
     found = sorted({one.split for one in assigned})
     if config.split not in found:
-        raise UsageError(f"{files[0]}: no split '{config.split}'; found {', '.join(found)}.")
+        raise UsageError(f"{file}: no split '{config.split}'; found {', '.join(found)}.")
     return assigned
 
 
-def _write(config: EvaluateConfig, judged: Evaluation, dropped: int, out: Path) -> dict[str, Any]:
-    model, rival = judged.scores(config.seed, config.rounds)
-    warnings = list(model.cautions)
+def _splits_file(run_folder: Path) -> Path | None:
+    """The splits of a run, given the run or its model folder."""
+    files = (folder / "splits.csv" for folder in (run_folder, run_folder.parent))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _learnt_from(run_folder: Path) -> set[str]:
+    """Names of the scans that taught or chose the weights of a run, as far as it says."""
+    file = _splits_file(run_folder)
+    rows = read_csv(file) if file else []
+    return {row["scan"] for row in rows if row["split"] in LEARNT_FROM}
+
+
+def _warnings(
+    judged: Evaluation, frames: LabelledFrames, assigned: Sequence[Assigned], learnt: set[str]
+) -> list[str]:
+    found = [*_of_the_frames(judged, frames, assigned), *_of_what_is_learnt(judged, learnt)]
+    for text in found:
+        log.warning("%s", text)
+    return found
+
+
+def _of_the_frames(
+    judged: Evaluation, frames: LabelledFrames, assigned: Sequence[Assigned]
+) -> Iterator[str]:
+    (split,) = {one.split for one in judged.scans}
+    wanted = {one.scan.name for one in assigned if one.split == split}
+    dropped = [(name, reason) for name, reason in frames.dropped if name in wanted]
     if dropped:
-        warnings.append(f"{dropped} scans could not be read and are not scored")
+        name, reason = dropped[0]
+        yield (
+            f"{len(dropped)} of {len(wanted)} scans could not be read and are not scored; "
+            f"first: {name}: {reason.removeprefix(f'{name}: ')}"
+        )
+    warned = [(name, text) for name, text in frames.warned if name in wanted]
+    if warned:
+        count, (name, text) = len(dict(warned)), warned[0]
+        yield f"{count} of {len(wanted)} scans were read with a warning; first: {name}: {text}"
+
+
+def _of_what_is_learnt(judged: Evaluation, learnt: set[str]) -> Iterator[str]:
+    (split,) = {one.split for one in judged.scans}
+    if split in LEARNT_FROM:
+        yield f"the {split} split: scored on data that chose or taught the weights"
+        return
+    known = sum(one.scan.name in learnt for one in judged.scans)
+    if known:
+        yield (
+            f"{known} of {len(judged.scans)} scans were learnt from: the run's splits.csv names "
+            f"them in train or validation"
+        )
+
+
+def _write(
+    config: EvaluateConfig, judged: Evaluation, warnings: Sequence[str], out: Path
+) -> dict[str, Any]:
+    model, rival = judged.scores(config.seed, config.rounds)
     write_csv(out / "predictions.csv", COLUMNS, judged.rows())
     write_json(
         out / "metrics.json",
@@ -92,7 +146,7 @@ def _write(config: EvaluateConfig, judged: Evaluation, dropped: int, out: Path) 
             "rounds": config.rounds,
             "model": model.as_json(),
             "rival": rival.as_json() if rival else None,
-            "warnings": warnings,
+            "warnings": [*model.cautions, *warnings],
         },
     )
     rated = [Rated("model", judged.probability, model.auroc)]

@@ -17,11 +17,11 @@ from covidssl.experiments import FinetuneConfig
 from covidssl.files import write_csv
 from covidssl.finetuning import FineTuning
 from covidssl.labelled_frames import load_labelled_frames
-from covidssl.model import ModelCard
+from covidssl.model import CLASSIFIER, Model, ModelCard, load_model
 from covidssl.runs import IfExists, RunFolder
 from covidssl.selection import append_validation
-from covidssl.splits import split_dataset, write_splits
-from covidssl.starting import start_from
+from covidssl.splits import split_dataset, splits_fingerprint, write_splits
+from covidssl.starting import FROM_SCRATCH, Start, must_agree, start_from
 from covidssl.training import StepReport, make_fabric
 
 if TYPE_CHECKING:
@@ -61,20 +61,26 @@ def main(
     start = start_from(places.encoder, config.frame, config.encoder, config.seed)
     dataset = read_dataset(data, config.positive_class)
     assigned = split_dataset(dataset, config.split, config.seed)
+    init = _initial(places.init, start)
     out = places.out
     with RunFolder(out, "finetune", config, if_exists) as run:
+        run.note_data(
+            encoder=start.sha256,
+            init=init.card.files[CLASSIFIER] if init else FROM_SCRATCH,
+            splits=splits_fingerprint(assigned),
+        )
         if run.done:
             log.info("%s: finished already.", out)
             return out
         most = config.aggregation.most_slices
         frames = load_labelled_frames(dataset.scans, start.frame, most, places.cache, track)
         # First, so that a resume on other data is refused before it has changed anything.
-        run.note_data(dataset=frames.fingerprint, encoder=start.sha256)
+        run.note_data(dataset=frames.fingerprint)
         write_splits(out / "splits.csv", assigned, dataset)
         dropped = [{"scan": name, "reason": reason} for name, reason in frames.dropped]
         write_csv(out / "dropped.csv", ("scan", "reason"), dropped)
         tuning = FineTuning(config, start, frames, dataset.classes, assigned)
-        card, device = _learn(tuning, places, fabric)
+        card, device = _learn(tuning, places.out, init, fabric)
         counts = Counter(one.split for one in assigned)
         run.note(
             device=device,
@@ -83,6 +89,7 @@ def main(
                 **{f"{split} scans": count for split, count in sorted(counts.items())},
                 "scans dropped": len(dropped),
                 "scans without lungs, taken whole": len(frames.without_lungs),
+                "scans read with a warning": len(frames.warned),
                 **{
                     name: round(value, 4)
                     for name, value in card.metrics.items()
@@ -93,11 +100,23 @@ def main(
     return out
 
 
-def _learn(tuning: FineTuning, places: Places, fabric: Fabric) -> tuple[ModelCard, str]:
+def _initial(path: Path | None, start: Start) -> Model | None:
+    """The model whose classifier to start from, if it sees what this one will see."""
+    if path is None:
+        return None
+    model = load_model(path)
+    must_agree(path, "frame", start.frame, model.card.frame)
+    must_agree(path, "encoder", start.encoder.plan, model.card.encoder)
+    return model
+
+
+def _learn(
+    tuning: FineTuning, out: Path, init: Model | None, fabric: Fabric
+) -> tuple[ModelCard, str]:
     config, plan = tuning.config, tuning.config.training
-    state = tuning.first_state(fabric.device, places.init)
-    best = tuning.selection(fabric.device, places.out)
-    table = places.out / "validation.csv"
+    state = tuning.first_state(fabric.device, init)
+    best = tuning.selection(fabric.device, out)
+    table = out / "validation.csv"
 
     def validate_probe(notes: Notes) -> None:
         append_validation(table, 0, best.consider(state, notes))
@@ -110,7 +129,7 @@ def _learn(tuning: FineTuning, places: Places, fabric: Fabric) -> tuple[ModelCar
                 board.add_scalar(f"validation/{name}", value, report.step)
 
     what = Learning(
-        places.out, fabric, tuning.data, tuning.task, plan, config.seed, config.checkpoint_every
+        out, fabric, tuning.data, tuning.task, plan, config.seed, config.checkpoint_every
     )
     notes = learn(what, state, validate, validate_probe)
-    return tuning.save(places.out / "model", state, best, notes), str(fabric.device)
+    return tuning.save(out / "model", state, best, notes), str(fabric.device)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from covidssl.commands.progress import track
-from covidssl.errors import ScanError
+from covidssl.errors import CovidsslError, ScanError
 from covidssl.experiments import PredictConfig
 from covidssl.files import read_csv, write_bytes, write_csv, write_json
-from covidssl.io import ScanFiles, find_scans, read_scan
-from covidssl.model import Model, load_model
+from covidssl.io import Found, ScanFiles, find_scans, read_scan
+from covidssl.model import CLASSIFIER, Model, load_model
 from covidssl.prediction import predict
 from covidssl.runs import IfExists, RunFolder
 from covidssl.training import make_fabric
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 COLUMNS = (
     "scan", "status", "probability", "label", "lesion_burden", "seconds", "warning", "error"
 )  # fmt: skip
-_SAVE_EVERY = 50
+_SAVE_EVERY_S = 20.0
+Rows = dict[str, dict[str, Any]]
 
 
 def main(
@@ -46,33 +48,47 @@ def main(
     model = load_model(model_path).to(make_fabric(device, "32-true").device)
     found = find_scans(inputs)
     with RunFolder(out, "predict", config, if_exists) as run:
-        run.note_data(classifier=model.card.files["classifier.safetensors"])
-        rows = _done(out) if run.resumed else {}
+        run.note_data(classifier=model.card.files[CLASSIFIER])
+        run.done = False  # a finished run goes on when its INPUTs have grown
+        stamps = {scan.name: scan.stamp() for scan in found.scans}
+        rows = _done(out, stamps) if run.resumed else {}
         todo = [scan for scan in found.scans if scan.name not in rows]
         log.info("%d scans, %d of them done", len(found.scans), len(found.scans) - len(todo))
-        for number, scan in enumerate(track(todo, "predicting", len(todo)), start=1):
-            rows[scan.name] = _row(config, model, scan, out)
-            if number % _SAVE_EVERY == 0:
-                write_csv(out / "predictions.csv", COLUMNS, rows.values())
-        write_csv(out / "predictions.csv", COLUMNS, rows.values())
-        counts = _counts(rows)
-        write_json(
-            out / "run.json",
-            {
-                "model": model.card.model_dump(mode="json"),
-                "intended_use": model.card.intended_use,
-                "counts": counts,
-                "ignored": found.ignored,
-                "scans": {
-                    name: {"picture": picture_name(name)}
-                    for name, row in rows.items()
-                    if row["status"] != "failed"
-                },
-            },
-        )
-        run.done = False
-        run.note(device=str(model.device), summary=counts)
+        saved = time.monotonic()
+        try:
+            for scan in track(todo, "predicting", len(todo)):
+                rows[scan.name] = _row(config, model, scan, out)
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    _save(out, rows, stamps, model, found)
+                    saved = time.monotonic()
+        finally:
+            counts = _save(out, rows, stamps, model, found)
+        inputs_digest = hashlib.sha256("".join(sorted(stamps.values())).encode()).hexdigest()
+        run.note(device=str(model.device), summary=counts, data={"inputs": inputs_digest})
     return counts["failed"]
+
+
+def _save(
+    out: Path, rows: Rows, stamps: Mapping[str, str], model: Model, found: Found
+) -> dict[str, int]:
+    """Write the table, then `run.json`, without which no row of the table is taken for done."""
+    ordered = [rows[scan.name] for scan in found.scans if scan.name in rows]
+    counts = _counts(ordered)
+    write_csv(out / "predictions.csv", COLUMNS, ordered)
+    answered = [row["scan"] for row in ordered if row["status"] != "failed"]
+    write_json(
+        out / "run.json",
+        {
+            "model": model.card.model_dump(mode="json"),
+            "intended_use": model.card.intended_use,
+            "counts": counts,
+            "ignored": found.ignored,
+            "scans": {
+                name: {"picture": picture_name(name), "stamp": stamps[name]} for name in answered
+            },
+        },
+    )
+    return counts
 
 
 def picture_name(scan: str) -> str:
@@ -88,12 +104,12 @@ def _row(config: PredictConfig, model: Model, scan: ScanFiles, out: Path) -> dic
     except ScanError as error:
         log.warning("failed: %s", error)
         row |= {"status": "failed", "error": str(error)}
-    except (RuntimeError, MemoryError, ValueError) as error:
-        # Not foreseen, but still no reason to lose the other scans.
+    except CovidsslError:
+        raise
+    except Exception as error:  # not foreseen, but no reason to lose the other scans
         log.exception("failed: %s", scan.name)
         row |= {"status": "failed", "error": f"unexpected {type(error).__name__}; see log.txt"}
     else:
-        write_bytes(out / picture_name(scan.name), said.picture)
         burden = said.lesion_burden
         row |= {
             "status": "warned" if said.warnings else "ok",
@@ -102,19 +118,31 @@ def _row(config: PredictConfig, model: Model, scan: ScanFiles, out: Path) -> dic
             "lesion_burden": "" if burden is None else f"{burden:.4f}",
             "warning": "; ".join(said.warnings),
         }
+        write_bytes(out / picture_name(scan.name), said.picture)
     return row | {"seconds": f"{time.perf_counter() - began:.2f}"}
 
 
-def _done(out: Path) -> dict[str, dict[str, Any]]:
-    """Rows of an earlier run; a scan that failed is tried again."""
-    table = out / "predictions.csv"
-    if not table.is_file():
+def _done(out: Path, stamps: Mapping[str, str]) -> Rows:
+    """Rows of an earlier run whose files are still the same; one that failed is tried again.
+
+    A name alone says too little: another INPUT may hold another patient's scan of that name.
+    """
+    try:
+        scans = json.loads((out / "run.json").read_text(encoding="utf-8"))["scans"]
+        table = read_csv(out / "predictions.csv")
+    except (OSError, ValueError, KeyError):
         return {}
-    return {row["scan"]: dict(row) for row in read_csv(table) if row["status"] != "failed"}
+    return {
+        row["scan"]: dict(row)
+        for row in table
+        if row["status"] != "failed"
+        and row["scan"] in stamps
+        and scans.get(row["scan"], {}).get("stamp") == stamps[row["scan"]]
+    }
 
 
-def _counts(rows: dict[str, dict[str, Any]]) -> dict[str, int]:
+def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     counts = {"scans": len(rows), "ok": 0, "warned": 0, "failed": 0}
-    for row in rows.values():
+    for row in rows:
         counts[str(row["status"])] += 1
     return counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -19,6 +20,7 @@ from covidssl.networks.unet import RestorationUNet
 from covidssl.pretext import RestorationBatch, RestorationTask, corrupt
 from covidssl.randomness import initial_weights
 from covidssl.runs import IfExists, RunFolder
+from covidssl.starting import FROM_SCRATCH, must_agree
 from covidssl.store import Store
 from covidssl.training import StepReport, TrainingState, make_fabric
 from covidssl.weights import (
@@ -28,6 +30,9 @@ from covidssl.weights import (
     load_strictly,
     save_encoder_file,
 )
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +59,23 @@ def main(
             f"{data}: holds '{store.pixels}' pixels and the configuration says "
             f"'{config.frame.pixels}': --set frame.pixels={store.pixels}"
         )
+    fabric = make_fabric(device, config.training.precision)
+    state, init_sha256 = _new_state(config, init, fabric.device)
     with RunFolder(out, "pretrain", config, if_exists) as run:
+        run.note_data(store=store.fingerprint, init=init_sha256)
         if run.done:
             log.info("%s: finished already.", out)
             return out
         slices = StoredFrames(store, config.frame)
         log.info("%d clean slices, %d left out", len(slices), store.slices_dropped)
-        run.note_data(store=store.fingerprint)
-        state = _new_state(config, init)
         origin = Origin(
             data_fingerprint=store.fingerprint,
             pictures=len(slices),
             steps=config.training.steps,
             seed=config.seed,
         )
-        run.note(device=_learn(config, slices, state, out, device))
+        run.note(device=str(fabric.device))
+        _learn(config, slices, state, out, fabric)
         last = last_tenth(out)
         _save(config, state, origin, last, out)
         run.note(
@@ -82,23 +89,33 @@ def main(
     return out
 
 
-def _new_state(config: PretrainConfig, init: Path | None) -> TrainingState:
+def _new_state(
+    config: PretrainConfig, init: Path | None, device: torch.device
+) -> tuple[TrainingState, str]:
+    """The first state, and the SHA-256 of the weights that it starts from."""
     with initial_weights(config.seed):
         network = RestorationUNet(Encoder(config.encoder))
+    sha256 = FROM_SCRATCH
     if init is not None:
-        started, _ = load_restoration(init / "restoration.safetensors" if init.is_dir() else init)
+        started, card = load_restoration(
+            init / "restoration.safetensors" if init.is_dir() else init
+        )
+        must_agree(init, "frame", config.frame, card.frame)
+        must_agree(init, "encoder", config.encoder, card.encoder)
         load_strictly(network, started.state_dict(), f"{init.name}, to start from")
+        sha256 = card.sha256
+    # Before the optimiser: its state must lie where the weights are when a run is resumed.
+    network.to(device)
     plan = config.training
     optimizer = torch.optim.AdamW(
         network.parameters(), plan.learning_rate, weight_decay=plan.weight_decay
     )
-    return TrainingState(network, optimizer)
+    return TrainingState(network, optimizer), sha256
 
 
 def _learn(
-    config: PretrainConfig, slices: StoredFrames, state: TrainingState, out: Path, device: str
-) -> str:
-    fabric = make_fabric(device, config.training.precision)
+    config: PretrainConfig, slices: StoredFrames, state: TrainingState, out: Path, fabric: Fabric
+) -> None:
     levels = len(config.encoder.channels)
     window = config.frame.window_hu
     task = RestorationTask(config.pretext, config.loss, window, levels, config.seed)
@@ -114,7 +131,6 @@ def _learn(
         out, fabric, slices, task, config.training, config.seed, config.checkpoint_every
     )
     learn(what, state, watch, lambda _notes: None)
-    return str(fabric.device)
 
 
 @torch.no_grad()

@@ -35,9 +35,9 @@ def main(
         )
     picture = out / "preview.png"
     with RunFolder(out, "preview", config, if_exists) as run:
+        run.note_data(store=store.fingerprint)
         if run.done:
             return picture
-        run.note_data(store=store.fingerprint)
         slices = StoredFrames(store, config.frame).spread(config.slices)
         clean_hu = to_hu(unit_from_frames(slices.frames), config.frame.window_hu)
         generator = torch_generator(config.seed, _STREAM)

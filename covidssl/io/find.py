@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -50,6 +52,11 @@ class ScanFiles:
     format: str
     paths: tuple[Path, ...]
     problem: str | None = None
+
+    def stamp(self) -> str:
+        """SHA-256 of the files' names, sizes and times: another one means another scan."""
+        states = [(path.name, *_size_and_time(path)) for path in self.paths]
+        return hashlib.sha256(json.dumps([self.format, states]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -225,3 +232,11 @@ def _unique(scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:
             number += 1
         taken.add(name)
         yield replace(scan, name=name)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return -1, -1
+    return state.st_size, state.st_mtime_ns

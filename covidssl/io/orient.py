@@ -44,6 +44,17 @@ def upright(
     return zyx, turned, spacing_of(turned)
 
 
+def degrees_off_axes(affine: NDArray[np.float64]) -> float:
+    """Angle between an upright scan's axes and the patient's: the widest of the three, degrees.
+
+    Args:
+        affine: (4, 4) of a scan that `upright` has turned, to LPS mm.
+    """
+    steps = affine[:3, :3]
+    cosines = np.diag(steps) / np.linalg.norm(steps, axis=0)
+    return float(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))).max())
+
+
 def spacing_of(affine: NDArray[np.float64]) -> Spacing:
     """Voxel size (z, y, x) in mm: the lengths of the affine's columns."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
-from covidssl.io.raw import RawScan
+from covidssl.io.raw import LEAST_EDGE, RawScan
 from covidssl.io.refusals import refusing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
-_LEAST_EDGE = 32
 _MOST_PIXELS = 100_000_000
 # JPEG keeps colour apart from brightness and rounds both: its grey wobbles by a few steps.
 _COLOUR_SPREAD = 12
@@ -56,10 +55,10 @@ def _check(picture: Image, source: str) -> None:
     width, height = picture.size
     if width * height > _MOST_PIXELS:
         raise ScanError(f"{source}: {_too_big()}")
-    if min(width, height) < _LEAST_EDGE:
+    if min(width, height) < LEAST_EDGE:
         raise ScanError(
             f"{source}: {width} x {height} pixels; a CT slice has at least "
-            f"{_LEAST_EDGE} x {_LEAST_EDGE}."
+            f"{LEAST_EDGE} x {LEAST_EDGE}."
         )
     frames = getattr(picture, "n_frames", 1)
     if frames > 1:

@@ -15,6 +15,12 @@ Spacing = tuple[float, float, float]
 MOST_VOXELS = 2**31
 """A header that claims more is taken for damaged, before memory is asked for."""
 
+LEAST_EDGE = 32
+"""An axial CT slice has at least so many pixels along each edge."""
+
+MOST_SHEAR_DEGREES = 0.5
+"""Voxel axes further off a right angle mean a tilted gantry or a damaged header."""
+
 
 @dataclass(frozen=True)
 class RawScan:
@@ -50,13 +56,27 @@ def check_size(shape: tuple[int, ...], source: str) -> None:
 
 
 def check_affine(affine: NDArray[np.float64], source: str) -> None:
-    """Refuse an affine that maps no volume.
+    """Refuse an affine that maps no volume, or a sheared one.
 
     Raises:
-        ScanError: when it is not finite, or its voxels have no volume.
+        ScanError: when it is not finite, its voxels have no volume, or their edges are no right
+            angles.
     """
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ScanError(
             f"{source}: the affine in the header is degenerate (its voxels have no volume), "
             f"so the orientation cannot be known. Repair the header or convert the scan again."
         )
+    shear = _shear_degrees(affine)
+    if shear > MOST_SHEAR_DEGREES:
+        raise ScanError(
+            f"{source}: the voxel axes in the header are {shear:.1f} degrees off a right angle (a "
+            f"tilted gantry, or a damaged header); expected right angles. Resample the scan to an "
+            f"upright grid first."
+        )
+
+
+def _shear_degrees(affine: NDArray[np.float64]) -> float:
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = np.abs(np.triu(axes.T @ axes, k=1))
+    return float(np.degrees(np.arcsin(min(1.0, float(cosines.max())))))

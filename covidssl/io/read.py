@@ -15,13 +15,15 @@ from covidssl.io.gate import settle
 from covidssl.io.headers import read_headers
 from covidssl.io.metaimage import read_metaimage
 from covidssl.io.nifti import read_nifti
-from covidssl.io.orient import upright
+from covidssl.io.orient import degrees_off_axes, upright
 from covidssl.io.picture import read_picture
-from covidssl.io.raw import RawScan
+from covidssl.io.raw import LEAST_EDGE, RawScan
 from covidssl.volume import Volume
 
 _FEW_SLICES = 3
 _MOST_LABELS = 16
+_WARN_OFF_DEGREES = 10.0
+_MOST_OFF_DEGREES = 30.0
 
 
 def read_scan(scan: ScanFiles, pixels: Pixels | None = None) -> Volume:
@@ -38,20 +40,22 @@ def read_scan(scan: ScanFiles, pixels: Pixels | None = None) -> Volume:
         int16 HU in -1024..3071 or uint8 grey values, shape (Z, Y, X), upright LPS.
 
     Raises:
-        ScanError: when the scan cannot be read, or its geometry or values are not a CT's.
+        ScanError: when the scan cannot be read, or its geometry or values are not a CT's: also
+            when its axes lie more than 30 degrees off the patient's, or its axial slices have
+            fewer than 32 x 32 pixels.
     """
     raw = _read_raw(scan)
     if pixels is Pixels.HU and scan.format == "picture":
         raise ScanError(f"{scan.name}: a picture holds windowed grey values, not Hounsfield units.")
-    warnings = list(raw.warnings)
+    array, kind = settle(raw, pixels, scan.name)
+    volume = _upright(replace(raw, array=array), scan.name)
+    warnings = list(volume.warnings)
     if scan.format != "picture":
         if raw.grey and pixels is None:
             warnings.append("8-bit volume: taken as windowed grey values, not HU")
-        if len(raw.array) < _FEW_SLICES:
-            slices = "1 slice" if len(raw.array) == 1 else f"{len(raw.array)} slices"
+        if len(volume.array) < _FEW_SLICES:
+            slices = "1 slice" if len(volume.array) == 1 else f"{len(volume.array)} slices"
             warnings.append(f"only {slices}")
-    array, kind = settle(raw, pixels, scan.name)
-    volume = _upright(replace(raw, array=array), scan.name)
     return replace(volume, pixels=kind, warnings=tuple(warnings))
 
 
@@ -73,7 +77,8 @@ def read_mask(path: Path | str) -> Volume:
     """Read a mask, upright like the scan that it belongs to; every label above 0 is inside.
 
     Raises:
-        ScanError: when it cannot be read, or holds more than a few whole-numbered labels.
+        ScanError: when it cannot be read, holds more than a few whole-numbered labels, or lies as
+            no scan may (see `read_scan`).
     """
     scan = _only_scan(Path(path))
     raw = _read_raw(scan)
@@ -83,8 +88,7 @@ def read_mask(path: Path | str) -> Volume:
             f"{scan.name}: {len(labels)} different values from {float(labels[0]):g} to "
             f"{float(labels[-1]):g}; a mask holds a few labels, 0 for outside."
         )
-    volume = _upright(replace(raw, array=raw.array > 0), scan.name)
-    return replace(volume, warnings=raw.warnings)
+    return _upright(replace(raw, array=raw.array > 0), scan.name)
 
 
 def _only_scan(path: Path) -> ScanFiles:
@@ -125,7 +129,28 @@ def _read_raw(scan: ScanFiles) -> RawScan:
 
 def _upright(raw: RawScan, source: str) -> Volume:
     if raw.affine is None:
+        _check_edges(raw.array.shape, source)
         array = np.ascontiguousarray(raw.array)
-        return Volume(array, None, raw.spacing_mm, None, source)
+        return Volume(array, None, raw.spacing_mm, None, source, raw.warnings)
     array, affine, spacing = upright(raw.array, raw.affine)
-    return Volume(array, None, spacing, affine, source)
+    _check_edges(array.shape, source)
+    warnings = raw.warnings
+    off = degrees_off_axes(affine)
+    if off > _MOST_OFF_DEGREES:
+        raise ScanError(
+            f"{source}: lies {off:.1f} degrees off the patient's axes; expected at most "
+            f"{_MOST_OFF_DEGREES:g}. Resample the scan to an axial grid first."
+        )
+    if off > _WARN_OFF_DEGREES:
+        warnings += (f"lies {off:.0f} degrees off the patient's axes; slices are not resampled",)
+    return Volume(array, None, spacing, affine, source, warnings)
+
+
+def _check_edges(shape: tuple[int, ...], source: str) -> None:
+    slices, rows, columns = shape
+    if min(rows, columns) < LEAST_EDGE:
+        found = "1 axial slice" if slices == 1 else f"{slices} axial slices"
+        raise ScanError(
+            f"{source}: upright, it has {found} of {columns} x {rows} pixels; expected axial "
+            f"slices of at least {LEAST_EDGE} x {LEAST_EDGE} pixels. Give the whole axial scan."
+        )

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
 from covidssl.io.headers import SliceHeader
+from covidssl.io.raw import LEAST_EDGE, MOST_SHEAR_DEGREES, check_affine
 
 _SAME_PLACE_MM = 0.01
 _UNEVEN = 0.1
-_MOST_TILT_DEGREES = 0.5
+_MOST_STRETCH = 0.01
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ def stack(headers: Sequence[SliceHeader], source: str) -> Stack:
 
     Raises:
         ScanError: for another modality, localisers, multi-frame or colour images, slices of several
-            sizes, orientations or spacings, a tilted gantry, doubled, missing or uneven slices.
+            sizes, orientations or spacings, a tilted gantry, doubled, missing or uneven slices, a
+            single slice that is not axial, directions that are no right angle.
     """
     _check_kind(headers, source)
     _check_agreement(headers, source)
     if len(headers) == 1:
-        return _single(headers[0])
+        return _single(headers[0], source)
     positions, rows = _places(headers, source)
     columns = rows[3:]
     normal = np.cross(rows[:3], columns)
@@ -63,11 +65,20 @@ def stack(headers: Sequence[SliceHeader], source: str) -> Stack:
     affine[:3, 1] = columns * y_mm
     affine[:3, 2] = (positions[-1] - positions[0]) / (len(headers) - 1)
     affine[:3, 3] = positions[0]
+    check_affine(affine, source)
     z_mm = float(np.linalg.norm(affine[:3, 2]))
     return Stack(tuple(headers), affine, (z_mm, y_mm, x_mm), ())
 
 
-def _single(header: SliceHeader) -> Stack:
+def _single(header: SliceHeader, source: str) -> Stack:
+    if header.orientation is not None:
+        _check_directions(header.orientation, source)
+        normal = np.cross(header.orientation[:3], header.orientation[3:])
+        if np.abs(normal).argmax() != 2:
+            raise ScanError(
+                f"{source}: a single coronal or sagittal slice; expected axial slices of at least "
+                f"{LEAST_EDGE} x {LEAST_EDGE} pixels. Give the axial series."
+            )
     if header.spacing_mm is None:
         return Stack((header,), None, None, ("the header gives no pixel spacing",))
     z_mm = header.thickness_mm or 1.0
@@ -80,6 +91,7 @@ def _single(header: SliceHeader) -> Stack:
     affine[:3, 1] = columns * spacing[1]
     affine[:3, 2] = np.cross(rows, columns) * z_mm
     affine[:3, 3] = header.position_mm
+    check_affine(affine, source)
     return Stack((header,), affine, spacing, ())
 
 
@@ -119,7 +131,7 @@ def _check_agreement(headers: Sequence[SliceHeader], source: str) -> None:
     if len(spacings) > 1:
         raise ScanError(f"{source}: slices of several pixel spacings in one series.")
     for edge in sorted(spacings, key=str)[0] or ():
-        if edge <= 0:
+        if not 0 < edge < np.inf:
             raise ScanError(f"{source}: a pixel spacing of {edge:g} mm in the header.")
 
 
@@ -141,11 +153,20 @@ def _places(
             f"{source}: {turned} of {len(headers)} slices lie in another orientation than the "
             f"first; give each orientation a folder of its own."
         )
-    if abs(np.linalg.norm(np.cross(rows[:3], rows[3:])) - 1.0) > 1e-2:
-        raise ScanError(
-            f"{source}: the row and column directions in the header are no right angle."
-        )
+    _check_directions(rows, source)
     return np.array(positions), rows
+
+
+def _check_directions(orientation: NDArray[np.float64], source: str) -> None:
+    rows, columns = orientation[:3], orientation[3:]
+    lengths = np.linalg.norm([rows, columns], axis=1)
+    most = np.sin(np.radians(MOST_SHEAR_DEGREES))
+    # Written so that NaN fails too.
+    if not (np.abs(lengths - 1.0).max() <= _MOST_STRETCH and abs(rows @ columns) <= most):
+        raise ScanError(
+            f"{source}: the row and column directions in the header are no two vectors of length "
+            f"1 at a right angle, so how the slices lie cannot be known. Export the series again."
+        )
 
 
 def _check_spacing(
@@ -187,7 +208,7 @@ def _check_tilt(
     way = positions[-1] - positions[0]
     cosine = float(way @ normal / np.linalg.norm(way))
     tilt = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
-    if tilt > _MOST_TILT_DEGREES:
+    if tilt > MOST_SHEAR_DEGREES:
         raise ScanError(
             f"{source}: the gantry was tilted by {tilt:.1f} degrees: slices do not lie straight "
             f"above each other. Resample the scan to an upright grid first."

@@ -48,11 +48,32 @@ def test_slices_are_ordered_by_place_not_by_name(tmp_path: Path) -> None:
 
 
 def test_a_coronal_stack_comes_upright(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "case", HU, orientation=(1, 0, 0, 0, 0, -1))
+    hu = chest_hu(34)
+    write_dicom(tmp_path / "case", hu, orientation=(1, 0, 0, 0, 0, -1))
     volume = read_ct(tmp_path / "case")
-    assert volume.array.shape == (64, 8, 64)
+    assert volume.array.shape == (64, 34, 64)
     assert volume.spacing_mm == pytest.approx((0.8, 2.5, 0.7))
-    assert np.array_equal(volume.array, HU[:, ::-1].transpose(1, 0, 2))
+    assert np.array_equal(volume.array, hu[:, ::-1].transpose(1, 0, 2))
+
+
+def test_a_few_coronal_slices_are_refused(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "case", HU, orientation=(1, 0, 0, 0, 0, -1))
+    told = (
+        "^case: upright, it has 64 axial slices of 64 x 8 pixels; expected axial slices of at least"
+    )
+    with pytest.raises(ScanError, match=told):
+        read_ct(tmp_path / "case")
+
+
+def test_an_oblique_series_is_warned_about_and_a_far_one_refused(tmp_path: Path) -> None:
+    for name, degrees in (("near", 17), ("far", 35)):
+        angle = np.radians(degrees)
+        way = (1, 0, 0, 0, np.cos(angle), np.sin(angle))
+        write_dicom(tmp_path / name, HU, orientation=way)
+    told = "lies 17 degrees off the patient's axes; slices are not resampled"
+    assert read_ct(tmp_path / "near").warnings == (told,)
+    with pytest.raises(ScanError, match=r"^far: lies 35\.0 degrees off the patient's axes"):
+        read_ct(tmp_path / "far")
 
 
 @pytest.mark.parametrize(("kept", "told"), [
@@ -149,6 +170,53 @@ def test_a_single_slice_is_read_with_a_warning(tmp_path: Path) -> None:
     assert volume.array.shape == (1, 64, 64)
     assert volume.spacing_mm == pytest.approx((2.5, 0.8, 0.7))
     assert volume.warnings == ("only 1 slice",)
+
+
+@pytest.mark.parametrize("way", [(1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)])
+@pytest.mark.parametrize("lost", ["ImagePositionPatient", "PixelSpacing", None])
+def test_a_single_slice_that_is_not_axial_is_refused(
+    tmp_path: Path, way: tuple[int, ...], lost: str | None
+) -> None:
+    (path,) = write_dicom(tmp_path / "case", HU[:1], orientation=way)
+    if lost is not None:
+        change_dicom(path, **{lost: None})
+    told = "a single coronal or sagittal slice; expected axial slices of at least 32 x 32 pixels"
+    with pytest.raises(ScanError, match=rf"^slice000\.dcm: {told}"):
+        read_ct(path)
+
+
+def test_a_small_single_slice_is_refused(tmp_path: Path) -> None:
+    (path,) = write_dicom(tmp_path / "case", HU[:1, :20])
+    with pytest.raises(
+        ScanError, match="upright, it has 1 axial slice of 64 x 20 pixels; expected"
+    ):
+        read_ct(path)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("way", [
+    [0, 0, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0], [2, 0, 0, 0, 1, 0], [1, 0, 0, 0.1, 0.995, 0],
+])  # fmt: skip
+def test_directions_that_are_no_right_angle_are_refused(
+    tmp_path: Path, count: int, way: list[float]
+) -> None:
+    write_dicom(tmp_path / "case", HU[:count], ImageOrientationPatient=way)
+    with pytest.raises(
+        ScanError, match=r"^case: the row and column directions in the header are no"
+    ):
+        read_ct(tmp_path / "case")
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_slice_at_no_finite_place_is_refused(tmp_path: Path, count: int) -> None:
+    paths = write_dicom(tmp_path / "case", HU[:count])
+    stored = paths[0].read_bytes()
+    place = b"-20.0\\-30.0\\0.0"
+    if place not in stored:
+        pytest.fail("the position is stored in another way")
+    paths[0].write_bytes(stored.replace(place, b"-20.0\\-30.0\\nan"))
+    with pytest.raises(ScanError, match="affine in the header is degenerate"):
+        read_ct(tmp_path / "case")
 
 
 def test_two_series_in_a_folder_are_listed_not_guessed(tmp_path: Path) -> None:
