@@ -23,7 +23,6 @@ from rich.table import Table
 from covidssl.commands import evaluate, finetune, predict, prepare, pretrain, preview, report
 from covidssl.comparison import Arm, Scored, compare, difference, read_scored
 from covidssl.config import load_config
-from covidssl.errors import CovidsslError
 from covidssl.experiments import (
     EvaluateConfig,
     FinetuneConfig,
@@ -105,7 +104,7 @@ def main(
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     journey = real_journey(data) if data else phantom_journey(out)
-    store, encoder, cache = out / "store", out / "pretrain", out / "cache"
+    store, encoder = out / "store", out / "pretrain"
 
     prepare.main(PrepareConfig(), [journey.unlabelled], store, "resume")
     pixels = f"frame.pixels={'windowed' if data else 'hu'}"
@@ -114,64 +113,55 @@ def main(
     plan = load_config(PretrainConfig, CONFIGS / "pretrain.yaml", journey.pretrain)
     pretrain.main(plan, store, encoder, "resume", device=device)
 
-    arms: list[Arm] = []
-    scored: Scored | None = None
-    evaluations: list[Path] = []
-    for fraction, draws in ((0.1, journey.draws), (1.0, 1)):
-        found: dict[str, list[tuple[Scored, int]]] = {}
-        for draw in range(draws):
-            labels = [f"split.label_fraction={fraction}", f"split.label_draw={draw}"]
-            for arm, rate in RATES.items():
-                settings = load_config(
-                    FinetuneConfig,
-                    CONFIGS / "finetune.yaml",
-                    [*journey.finetune, *labels, f"training.learning_rate={rate}"],
-                )
-                name = f"{arm}-{fraction:.0%}-draw{draw}".replace("%", "pc")
-                tuned = out / f"finetune-{name}"
-                start = encoder if arm == "pretrained" else None
-                places = finetune.Places(tuned, start, None, cache, device)
-                finetune.main(settings, journey.labelled, places, "resume")
-                judged = out / f"evaluate-{name}"
-                evaluate.main(EvaluateConfig(), tuned, journey.labelled, judged, "resume", cache)
-                evaluations.append(judged)
-                scored = read_scored(judged, load_model(tuned).card.operating_point)
-                found.setdefault(arm, []).append((scored, _labels(tuned)))
-        arms += _arms(fraction, found)
-    if scored is None:
-        raise CovidsslError("No arm was evaluated.")
+    few, scored = hold_against_each_other(journey, out, 0.1, journey.draws, device)
+    everything, _ = hold_against_each_other(journey, out, 1.0, 1, device)
+    arms = [*few, *everything]
 
-    predict.main(
-        PredictConfig(),
-        out / "finetune-pretrained-100pc-draw0",
-        journey.to_predict,
-        out / "predict",
-        "resume",
-        device,
-    )
+    best = out / "finetune-pretrained-100pc-draw0"
+    predict.main(PredictConfig(), best, journey.to_predict, out / "predict", "resume", device)
     rows = compare(arms, scored, seed=0)
-    write_json(
-        out / "comparison" / "comparison.json",
-        {
-            "title": "Pretrained against from scratch",
-            "note": _note(arms, scored, journey.draws, bool(data)),
-            "rows": rows,
-        },
-    )
-    folders = [
-        out / "comparison",
-        store,
-        out / "preview",
-        encoder,
-        out / "finetune-pretrained-10pc-draw0",
-        out / "finetune-pretrained-100pc-draw0",
-        *(path for path in evaluations if path.name.endswith("draw0")),
-        out / "predict",
-    ]
-    page = report.main(folders, out / "report.html", overwrite=True)
+    comparison = {
+        "title": "Pretrained against from scratch",
+        "note": _note(arms, scored, journey.draws, bool(data)),
+        "rows": rows,
+    }
+    write_json(out / "comparison" / "comparison.json", comparison)
+    names = [f"{arm}-{share}-draw0" for share in ("10pc", "100pc") for arm in ARMS]
+    folders = [out / "comparison", store, out / "preview", encoder]
+    folders += [out / f"finetune-{name}" for name in names if name.startswith("pretrained")]
+    folders += [out / f"evaluate-{name}" for name in names]
+    page = report.main([*folders, out / "predict"], out / "report.html", overwrite=True)
+
     _print(rows, arms, scored, out)
     minutes = (time.monotonic() - began) / 60
     Console().print(f"\n{minutes:.1f} minutes. Report: {page}", soft_wrap=True, highlight=False)
+
+
+def hold_against_each_other(
+    journey: Journey, out: Path, fraction: float, draws: int, device: str
+) -> tuple[list[Arm], Scored]:
+    """Fine-tune and evaluate both arms on the same draws of labels, the rival beside them.
+
+    Gives the arms, and the last evaluation: its scans are those of all.
+    """
+    found: dict[str, list[tuple[Scored, int]]] = {arm: [] for arm in ARMS}
+    for draw in range(draws):
+        labels = [f"split.label_fraction={fraction}", f"split.label_draw={draw}"]
+        for arm, rate in RATES.items():
+            settings = load_config(
+                FinetuneConfig,
+                CONFIGS / "finetune.yaml",
+                [*journey.finetune, *labels, f"training.learning_rate={rate}"],
+            )
+            name = f"{arm}-{100 * fraction:.0f}pc-draw{draw}"
+            tuned, judged, cache = out / f"finetune-{name}", out / f"evaluate-{name}", out / "cache"
+            start = out / "pretrain" if arm == "pretrained" else None
+            places = finetune.Places(tuned, start, None, cache, device)
+            finetune.main(settings, journey.labelled, places, "resume")
+            evaluate.main(EvaluateConfig(), tuned, journey.labelled, judged, "resume", cache)
+            scored = read_scored(judged, load_model(tuned).card.operating_point)
+            found[arm].append((scored, _labels(tuned)))
+    return _arms(fraction, found), found["scratch"][-1][0]
 
 
 def _labels(tuned: Path) -> int:
