@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from covidssl.errors import DataError
-from covidssl.frames import Box, Frame, frame_mask, frame_pixels
+from covidssl.box import Box
+from covidssl.errors import DataError, UsageError
+from covidssl.frames import Frame, frame_mask, frame_pixels
 from covidssl.pretext import CleanSlices
 from covidssl.store import Store
 
@@ -22,6 +23,11 @@ class StoredFrames(Dataset[CleanSlices]):
             raise DataError(
                 "The store holds no slice with enough lung; look at its manifest.csv, or prepare "
                 "it with a lower min_lung_share."
+            )
+        if store.pixels is not frame.pixels:
+            raise UsageError(
+                f"{store.folder}: holds '{store.pixels}' pixels and the configuration says "
+                f"'{frame.pixels}': --set frame.pixels={store.pixels}"
             )
         self.store, self.frame = store, frame
         self._kept: dict[int, CleanSlices] = {}

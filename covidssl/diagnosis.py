@@ -172,13 +172,5 @@ def parameter_groups(
     return groups
 
 
-def mean_of_scans(
-    values: NDArray[np.float64], scan_of: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Mean value of each scan: places of the scans, and their means."""
-    places, inverse = np.unique(scan_of, return_inverse=True)
-    return places, np.bincount(inverse, weights=values) / np.bincount(inverse)
-
-
 def _unit(frames: NDArray[np.uint16], device: torch.device) -> torch.Tensor:
     return unit_from_frames(torch.from_numpy(frames).to(device))[:, None]

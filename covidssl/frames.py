@@ -7,26 +7,18 @@ size, nor the aspect ratio, nor the field of view of a picture reaches the netwo
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from covidssl.box import Box
 from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels, Window, to_unit
 
 ADULT_LUNGS_WIDTH_MM = 270.0
 """Width of both lungs together in an adult; gives a scale in mm to pictures that carry none."""
-
-
-class Box(NamedTuple):
-    """A rectangle of pixels, rows `top:bottom` and columns `left:right`."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 class Frame(BaseModel):
@@ -82,15 +74,6 @@ class Frame(BaseModel):
             spacing_mm[0] * (box.bottom - box.top) / self.size,
             spacing_mm[1] * (box.right - box.left) / self.size,
         )
-
-
-def lungs_box(lungs: NDArray[np.bool_]) -> Box | None:
-    """The rectangle around a mask (Z, Y, X), over all its slices; None when it is empty."""
-    rows = np.flatnonzero(lungs.any(axis=(0, 2)))
-    columns = np.flatnonzero(lungs.any(axis=(0, 1)))
-    if rows.size == 0:
-        return None
-    return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
 
 def frame_pixels(

@@ -19,7 +19,6 @@ LUNG_WINDOW_HU: Window = (-1000.0, 400.0)
 """The window of the LUNA16 slices, and what an 8-bit slice of unknown window is taken for."""
 
 AIR_HU = -1000.0
-WATER_HU = 0.0
 
 
 class Pixels(StrEnum):

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from covidssl.box import lungs_box
 from covidssl.errors import CovidsslError, DataError, ScanError, UsageError
 from covidssl.files import write_json
 from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels, Window
 from covidssl.io import ScanFiles, read_scan
 from covidssl.lungs import REVISION, Lungs, segment_lungs
 from covidssl.manifest import ManifestRow, write_manifest
-from covidssl.scan_file import Box, ScanRecord, read_record, write_scan_file
+from covidssl.scan_file import ScanRecord, read_record, write_scan_file
 from covidssl.store import FORMAT, RECORD, UNFINISHED, Store, digest
 from covidssl.volume import Volume
 
@@ -145,9 +145,10 @@ def prepare_scan(scan: ScanFiles, folder: Path, options: StoreOptions) -> Manife
         verdict = f"unexpected {type(error).__name__}; see log.txt"
         return ManifestRow(scan.name, "failed", verdict, scan.format)
     row = _row(scan, ct, lungs, options, file)
-    if row.stored:
-        mask = lungs.mask.array.astype(np.bool_, copy=False)
-        record = ScanRecord(key, row, _shares(lungs), _box(mask))
+    mask = lungs.mask.array.astype(np.bool_, copy=False)
+    box = lungs_box(mask)
+    if row.stored and box is not None:
+        record = ScanRecord(key, row, _shares(lungs), box)
         write_scan_file(folder / file, ct.array, mask, record)
     else:
         log.info("%s: dropped: %s", scan.name, row.verdict)
@@ -191,12 +192,6 @@ def _row(
 def _shares(lungs: Lungs) -> tuple[float, ...]:
     # Rounded before they are compared, so that the record of a slice and its row never disagree.
     return tuple(round(float(share), 6) for share in lungs.slice_share)
-
-
-def _box(mask: NDArray[Any]) -> Box:
-    rows = np.flatnonzero(mask.any(axis=(0, 2)))
-    columns = np.flatnonzero(mask.any(axis=(0, 1)))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _key(scan: ScanFiles, options: StoreOptions) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from covidssl.augment import AugmentRanges, sample_augment, see_through, to_hu, warp
+from covidssl.frames import unit_from_frames
 from covidssl.hounsfield import Window
 from covidssl.lesions import LesionParams, LesionRanges, render, sample
 from covidssl.networks.unet import Restored
@@ -116,7 +117,7 @@ def corrupt(
     augment = sample_augment(plan.augment, torch_generator(seed, _AUGMENT_STREAM, step), n)
     params = sample(plan.lesions, torch_generator(seed, _LESION_STREAM, step), n)
     keep = torch.rand((n, levels - 1), generator=torch_generator(seed, _SKIP_STREAM, step))
-    unit = warp(slices.frames.to(torch.float32) / 65535.0, augment)
+    unit = warp(unit_from_frames(slices.frames), augment)
     lungs = warp(slices.lungs.to(torch.float32), augment) >= 0.5
     clean_hu = to_hu(unit, window_hu)
     rendered = render(clean_hu, lungs, params.to(unit.device), slices.pixel_mm)

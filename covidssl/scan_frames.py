@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from covidssl.box import Box, lungs_box
 from covidssl.errors import ScanError
-from covidssl.frames import Box, Frame, frame_mask, frame_pixels, lungs_box
+from covidssl.frames import Frame, frame_mask, frame_pixels
 from covidssl.hounsfield import Pixels
 from covidssl.lungs import Lungs
 from covidssl.volume import Volume

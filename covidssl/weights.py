@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from covidssl.errors import WeightsError
-from covidssl.files import write_bytes, write_text
+from covidssl.files import sha256_of, write_bytes, write_text
 from covidssl.frames import Frame
 from covidssl.networks.encoder import Encoder, EncoderPlan
 from covidssl.networks.unet import RestorationUNet
@@ -25,6 +25,7 @@ from covidssl.version import __version__
 log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=BaseModel)
+N = TypeVar("N", bound=nn.Module)
 
 LICENCE_NOTE = (
     "The weights carry whatever terms the licence of the data that they were trained on lays on "
@@ -94,11 +95,8 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tenso
             f"{path}: this is a pickle (a PyTorch checkpoint), which can run any program when it "
             f"is read; it is refused. Expected a .safetensors file written by covidssl."
         )
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise WeightsError(
-            f"{path}: these are not the weights that the card beside them was written for "
-            f"(SHA-256 differs). One of the two was changed or cut short; copy both again."
-        )
+    if sha256 is not None:
+        _must_be(path, hashlib.sha256(content).hexdigest(), sha256)
     try:
         return load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
@@ -188,14 +186,7 @@ def load_encoder(path: Path | str) -> tuple[Encoder, EncoderCard]:
     file = Path(path)
     if file.is_dir():
         file = file / "encoder.safetensors"
-    tensors = read_weights(file)
-    card = read_card(file.with_suffix(".json"), EncoderCard)
-    if card.holds != "encoder":
-        raise WeightsError(f"{file}: holds a {card.holds} network; expected an encoder.")
-    encoder = Encoder(card.encoder)
-    load_strictly(encoder, tensors, file.name)
-    read_weights(file, card.sha256)
-    return encoder.eval(), card
+    return _load(file, "encoder", Encoder)
 
 
 def load_restoration(path: Path) -> tuple[RestorationUNet, EncoderCard]:
@@ -204,11 +195,32 @@ def load_restoration(path: Path) -> tuple[RestorationUNet, EncoderCard]:
     Raises:
         WeightsError: when weights or card are missing or do not fit each other.
     """
-    tensors = read_weights(path)
-    card = read_card(path.with_suffix(".json"), EncoderCard)
-    if card.holds != "restoration":
-        raise WeightsError(f"{path}: holds an {card.holds}; expected a restoration network.")
-    network = RestorationUNet(Encoder(card.encoder))
-    load_strictly(network, tensors, path.name)
-    read_weights(path, card.sha256)
+    return _load(path, "restoration", lambda plan: RestorationUNet(Encoder(plan)))
+
+
+_NAMES = {"encoder": "an encoder", "restoration": "a restoration network"}
+
+
+def _load(
+    file: Path, holds: Literal["encoder", "restoration"], build: Callable[[EncoderPlan], N]
+) -> tuple[N, EncoderCard]:
+    """Weights into the network that the card beside them describes.
+
+    The shapes are compared before the SHA-256, since they say more about what is wrong.
+    """
+    tensors = read_weights(file)
+    card = read_card(file.with_suffix(".json"), EncoderCard)
+    if card.holds != holds:
+        raise WeightsError(f"{file}: holds {_NAMES[card.holds]}; expected {_NAMES[holds]}.")
+    network = build(card.encoder)
+    load_strictly(network, tensors, file.name)
+    _must_be(file, sha256_of(file), card.sha256)
     return network.eval(), card
+
+
+def _must_be(file: Path, found: str, sha256: str) -> None:
+    if found != sha256:
+        raise WeightsError(
+            f"{file}: these are not the weights that the card beside them was written for "
+            f"(SHA-256 differs). One of the two was changed or cut short; copy both again."
+        )

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "covidssl"
 STAGES = [
     ["version"],
     ["errors", "randomness"],
-    ["files", "hounsfield"],
+    ["box", "files", "hounsfield"],
     ["volume"],
     ["io"],
     ["lungs"],

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
+from covidssl.box import Box, lungs_box
 from covidssl.errors import ScanError
 from covidssl.frames import (
     ADULT_LUNGS_WIDTH_MM,
-    Box,
     Frame,
     frame_mask,
     frame_pixels,
-    lungs_box,
     unit_from_frames,
 )
 from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels, hu_to_unit

@@ -11,7 +11,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.clean_slices import StoredFrames
 from covidssl.commands.learning import Learning, Notes, last_tenth, learn
-from covidssl.errors import UsageError
 from covidssl.evidence import restoration_picture
 from covidssl.experiments import PretrainConfig
 from covidssl.files import write_bytes
@@ -54,11 +53,7 @@ def main(
         NonFiniteLossError: with the seed and step of the batch, which are written down too.
     """
     store = Store.open(data)
-    if store.pixels is not config.frame.pixels:
-        raise UsageError(
-            f"{data}: holds '{store.pixels}' pixels and the configuration says "
-            f"'{config.frame.pixels}': --set frame.pixels={store.pixels}"
-        )
+    slices = StoredFrames(store, config.frame)
     fabric = make_fabric(device, config.training.precision)
     state, init_sha256 = _new_state(config, init, fabric.device)
     with RunFolder(out, "pretrain", config, if_exists) as run:
@@ -66,7 +61,6 @@ def main(
         if run.done:
             log.info("%s: finished already.", out)
             return out
-        slices = StoredFrames(store, config.frame)
         log.info("%d clean slices, %d left out", len(slices), store.slices_dropped)
         origin = Origin(
             data_fingerprint=store.fingerprint,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from covidssl.augment import to_hu
 from covidssl.clean_slices import StoredFrames
-from covidssl.errors import UsageError
 from covidssl.experiments import PreviewConfig
 from covidssl.files import write_text
 from covidssl.frames import unit_from_frames
@@ -28,17 +27,13 @@ def main(
         CovidsslError: for an output that exists, or a store of another pixel kind.
     """
     store = Store.open(store_path)
-    if store.pixels is not config.frame.pixels:
-        raise UsageError(
-            f"{store_path}: holds '{store.pixels}' pixels and the configuration says "
-            f"'{config.frame.pixels}': --set frame.pixels={store.pixels}"
-        )
+    stored = StoredFrames(store, config.frame)
     picture = out / "preview.png"
     with RunFolder(out, "preview", config, if_exists) as run:
         run.note_data(store=store.fingerprint)
         if run.done:
             return picture
-        slices = StoredFrames(store, config.frame).spread(config.slices)
+        slices = stored.spread(config.slices)
         clean_hu = to_hu(unit_from_frames(slices.frames), config.frame.window_hu)
         generator = torch_generator(config.seed, _STREAM)
         params = sample(config.lesions, generator, len(clean_hu))
