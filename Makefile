@@ -5,6 +5,7 @@
 #   make test                        ruff, mypy, pytest
 #   make check                       ruff and mypy alone
 #   make figures                     the pictures of the README
+#   make bench [ONLY=perlin]         the benchmarks, or one of them
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,9 +13,10 @@ BIN := $(VENV)/bin
 DATA ?=
 OUT ?= work/$(if $(DATA),demo-real,demo)
 DEVICE ?= auto
+ONLY ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check figures system clean
+.PHONY: demo test check figures bench system clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.covidssl
@@ -31,6 +33,9 @@ check: $(VENV)/.covidssl-dev
 figures: $(VENV)/.covidssl
 	$(BIN)/python -m pipelines.readme_figures --demo work/demo
 
+bench: $(VENV)/.covidssl-bench
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -42,6 +47,11 @@ $(VENV)/.covidssl: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.covidssl-dev: pyproject.toml constraints.txt | system $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the tools for tests (some minutes) ..."
 	$(PIP) --editable '.[dev,reference]'
+	@touch $@ $(VENV)/.covidssl
+
+$(VENV)/.covidssl-bench: pyproject.toml constraints.txt | system $(VENV)/bin/python
+	@echo "Setting up $(VENV) with the peers of the benchmarks (some minutes) ..."
+	$(PIP) --editable '.[bench]'
 	@touch $@ $(VENV)/.covidssl
 
 # The reference Perlin noise is C and has no wheels.

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from covidssl.commands import doctor
+from covidssl.perlin import rows as perlin_rows
 from covidssl.version import __version__
 
 Rows = dict[str, tuple[str, str]]
@@ -60,3 +61,15 @@ def test_devices_are_told(rows: Rows) -> None:
 
 def test_free_disk_is_told(rows: Rows) -> None:
     assert float(rows["free disk here"][0].removesuffix(" GiB")) > 0
+
+
+def test_the_way_of_drawing_perlin_fields_is_told(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not torch.cuda.is_available():
+        assert rows["Perlin fields"] == ("'rows' on cpu", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(perlin_rows, "at_hand", lambda: False)
+    what, advice = examine(tmp_path)["Perlin fields"]
+    assert what == "'product' on cpu"
+    assert "pip install numba" in advice
