@@ -18,7 +18,7 @@ from covidssl.version import __version__
 
 if TYPE_CHECKING:
     from covidssl.io import read_ct
-    from covidssl.lesions import LesionRanges, perlin, render, sample
+    from covidssl.lesions import LesionRanges, render, sample
     from covidssl.lungs import lung_mask
     from covidssl.model import load_model
     from covidssl.prediction import predict
@@ -32,7 +32,6 @@ __all__ = [
     "load_encoder",
     "load_model",
     "lung_mask",
-    "perlin",
     "predict",
     "read_ct",
     "render",
@@ -45,7 +44,6 @@ _HOME = {
     "load_encoder": "weights",
     "load_model": "model",
     "lung_mask": "lungs",
-    "perlin": "lesions",
     "predict": "prediction",
     "read_ct": "io",
     "render": "lesions",

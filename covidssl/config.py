@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from covidssl.errors import UsageError
+from covidssl.yaml_text import parse_yaml, read_yaml, write_yaml
 
 C = TypeVar("C", bound=BaseModel)
-
-
-class _Yaml(yaml.SafeLoader):
-    """YAML 1.2 scalars: `1e-3` is a number, and `no`, `on`, `yes` are words."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, without keys that stand in it twice: the first would be lost silently."""
-        seen = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if key.value in seen:
-                problem = f"the key '{key.value}' stands in it twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Writer(yaml.SafeDumper):
-    """Quotes what `_Yaml` would otherwise read as something else."""
-
-
-_SCALARS: dict[str, tuple[str, str]] = {
-    "tag:yaml.org,2002:bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    "tag:yaml.org,2002:float": (
-        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$",
-        "-+0123456789.",
-    ),
-}
-
-
-def _use_yaml_1_2(kind: type[_Yaml] | type[_Writer]) -> None:
-    kind.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _SCALARS]
-        for first, resolvers in kind.yaml_implicit_resolvers.items()
-    }
-    for tag, (pattern, first) in _SCALARS.items():
-        kind.add_implicit_resolver(tag, re.compile(pattern), list(first))
-
-
-_use_yaml_1_2(_Yaml)
-_use_yaml_1_2(_Writer)
 
 
 def load_config(kind: type[C], path: Path | None, overrides: Iterable[str] = ()) -> C:
@@ -72,12 +30,12 @@ def load_config(kind: type[C], path: Path | None, overrides: Iterable[str] = ())
             value that does not fit, each with the key.
     """
     where = str(path) if path else "defaults"
-    values = _read(path) if path else {}
+    values = read_yaml(path) if path else {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {override}: expected key=value, such as training.steps=200.")
-        _put(values, key.split("."), _parse(value, f"--set {override}"), override)
+        _put(values, key.split("."), parse_yaml(value, f"--set {override}"), override)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -86,8 +44,7 @@ def load_config(kind: type[C], path: Path | None, overrides: Iterable[str] = ())
 
 def dump_config(config: BaseModel) -> str:
     """The resolved configuration as YAML."""
-    values = config.model_dump(mode="json")
-    return yaml.dump(values, Dumper=_Writer, sort_keys=False, default_flow_style=None)
+    return write_yaml(config.model_dump(mode="json"))
 
 
 def changed_keys(before: BaseModel, after: BaseModel) -> list[str]:
@@ -98,31 +55,6 @@ def changed_keys(before: BaseModel, after: BaseModel) -> list[str]:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such configuration file.")
-    try:
-        values = _parse(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: this is no YAML: it is no UTF-8 text.") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: expected keys and values, got {type(values).__name__}.")
-    return values
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Yaml)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(
-            f"{where}{line}: this is no YAML: {getattr(error, 'problem', '')}."
-        ) from error
 
 
 def _put(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:

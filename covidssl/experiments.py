@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from covidssl.augment import AugmentRanges
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
-from covidssl.lesions import LesionRanges
+from covidssl.lesions import LesionRanges, Lesions, preset_names
 from covidssl.model import Aggregation
 from covidssl.networks.encoder import EncoderPlan
 from covidssl.pretext import PretextPlan, RestorationLoss
 from covidssl.splits import SplitPlan
 from covidssl.training import TrainingPlan
+
+PREVIEW_PIXELS = 224
+"""Edge of a preview's frame, unless its size is given."""
+
+MOST_SLICES = 32
+"""Slices of a preview: more do not fit a page that somebody looks at."""
 
 
 class Experiment(BaseModel):
@@ -42,13 +48,43 @@ class PreviewConfig(Experiment):
 
     Attributes:
         frame: how slices are cut.
-        lesions: what may be drawn.
-        slices: rows of the sheet.
+        lesions: what the sheet shows; a column of the page as well where it is given.
+        presets: columns of the page, by the names of presets.
+        ranges: further columns, each by its name.
+        slices: rows of the sheet and of the page.
+        slab: whether the slices are neighbours in one scan, and each column one draw in three
+            dimensions through all of them.
     """
 
-    frame: Frame = Frame(size=224)
-    lesions: LesionRanges = LesionRanges()
-    slices: int = Field(6, ge=1, le=32)
+    frame: Frame = Frame(size=PREVIEW_PIXELS)
+    lesions: Lesions = LesionRanges()
+    presets: tuple[str, ...] = preset_names()
+    ranges: dict[Annotated[str, Field(min_length=1, max_length=200)], Lesions] = {}
+    slices: int = Field(6, ge=1, le=MOST_SLICES)
+    slab: bool = False
+
+    @field_validator("frame", mode="before")
+    @classmethod
+    def _is_large(cls, frame: Any) -> Any:
+        # A frame of which only the pixels are said is still one to look at.
+        return {"size": PREVIEW_PIXELS} | frame if isinstance(frame, dict) else frame
+
+    @field_validator("presets")
+    @classmethod
+    def _are_known(cls, presets: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in presets if name not in preset_names()]
+        if unknown:
+            raise ValueError(f"no preset '{unknown[0]}'; there are {', '.join(preset_names())}")
+        if len(set(presets)) < len(presets):
+            raise ValueError("a preset is named twice")
+        return presets
+
+    @model_validator(mode="after")
+    def _columns_have_names_of_their_own(self) -> Self:
+        taken = sorted(set(self.ranges) & set(self.presets))
+        if taken:
+            raise ValueError(f"'{taken[0]}' is a column already; give its ranges another name")
+        return self
 
 
 class PretrainConfig(Experiment):

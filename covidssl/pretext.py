@@ -11,8 +11,9 @@ from torch import nn
 from covidssl.augment import AugmentRanges, sample_augment, see_through, to_hu, warp
 from covidssl.frames import unit_from_frames
 from covidssl.hounsfield import Window
-from covidssl.lesions import LesionParams, LesionRanges, render, sample
+from covidssl.lesions import LesionParams, LesionRanges, Lesions, render, sample
 from covidssl.networks.unet import Restored
+from covidssl.perlin import Backend
 from covidssl.randomness import torch_generator
 from covidssl.training import Losses
 
@@ -53,19 +54,21 @@ class PretextPlan(BaseModel):
     """How clean slices become examples of restoration.
 
     Attributes:
-        lesions: what lesions may be drawn.
+        lesions: what lesions may be drawn: keys and values, a preset's name or a YAML file.
         augment: how slices are moved and windowed, lesion or not.
         skip_dropout: chance that one skip connection of one picture is closed.
+        backend: what computes the Perlin fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lesions: LesionRanges = LesionRanges()
+    lesions: Lesions = LesionRanges()
     # As wide as the public sets differ: their lungs lie at grey values from 28 to 107 of 255.
     augment: AugmentRanges = AugmentRanges(
-        window_low_hu=(-1400.0, -950.0), window_high_hu=(100.0, 450.0)
+        window_low_hu=(-1600.0, -950.0), window_high_hu=(100.0, 450.0)
     )
     skip_dropout: float = Field(0.3, ge=0, lt=1)
+    backend: Backend = "auto"
 
 
 class RestorationLoss(BaseModel):
@@ -120,7 +123,7 @@ def corrupt(
     unit = warp(unit_from_frames(slices.frames), augment)
     lungs = warp(slices.lungs.to(torch.float32), augment) >= 0.5
     clean_hu = to_hu(unit, window_hu)
-    rendered = render(clean_hu, lungs, params.to(unit.device), slices.pixel_mm)
+    rendered = render(clean_hu, lungs, params, slices.pixel_mm, plan.backend)
     batch = RestorationBatch(
         corrupted=see_through(rendered.corrupted_hu, augment),
         clean=see_through(clean_hu, augment),

@@ -20,7 +20,8 @@ from covidssl.experiments import (
 from covidssl.hounsfield import Pixels
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-YAMLS = sorted([*CONFIGS.rglob("*.yaml"), *CONFIGS.rglob("*.yml")])
+# Presets of lesions are no configuration of a verb: tests/lesions/test_presets.py loads them.
+YAMLS = sorted(path for path in CONFIGS.rglob("*.y*ml") if path.parent != CONFIGS / "lesions")
 MODELS: dict[str, type[BaseModel]] = {
     "prepare": PrepareConfig,
     "preview": PreviewConfig,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from covidssl.augment import AugmentRanges, sample_augment, see_through, to_hu, warp
+from covidssl.config import load_config
+from covidssl.experiments import PretrainConfig
 from covidssl.hounsfield import LUNG_WINDOW_HU
+from covidssl.lesions import LesionRanges, preset
 from covidssl.networks.unet import Restored
 from covidssl.pretext import (
     CleanSlices,
@@ -52,7 +57,8 @@ def test_another_step_or_seed_gives_another_batch(key: tuple[int, int]) -> None:
 
 
 def test_lesions_stay_inside_the_lungs() -> None:
-    batch = batch_of(PretextPlan(augment=STILL))
+    lesions = LesionRanges(swallow_mm=(0, 0))
+    batch = batch_of(PretextPlan(augment=STILL, lesions=lesions))
     outside = ~slices().lungs
     assert torch.equal(batch.corrupted[outside], batch.clean[outside])
     assert float(batch.lesion[outside].max()) == 0
@@ -152,3 +158,23 @@ def test_a_wider_window_makes_lungs_brighter() -> None:
     narrow = sample_augment(STILL, torch_generator(0), 1)
     assert float(see_through(lung, wide)[0, 0, 0, 0]) == pytest.approx(550 / 1800)
     assert float(see_through(lung, narrow)[0, 0, 0, 0]) == pytest.approx(150 / 1400)
+
+
+def test_window_jitter_is_as_wide_as_the_public_sets_differ() -> None:
+    """Their lungs lie at grey values from 28 to 107 of 255."""
+    lung = torch.full((4000, 1, 1, 1), -850.0)
+    seen = see_through(lung, sample_augment(PretextPlan().augment, torch_generator(5), 4000)) * 255
+    assert float(seen.min()) < 28
+    assert float(seen.max()) > 107
+    assert float(((seen > 28) & (seen < 107)).float().mean()) > 0.8
+    demo = load_config(PretrainConfig, Path(__file__).parents[1] / "configs/demo/pretrain.yaml")
+    assert demo.pretext.augment == PretextPlan().augment
+
+
+def test_lesions_may_be_named() -> None:
+    assert PretextPlan.model_validate({"lesions": "ggo"}).lesions == preset("ggo")
+
+
+def test_the_backend_of_the_noise_is_the_plans() -> None:
+    auto, product = (batch_of(PretextPlan(augment=STILL, backend=b)) for b in ("auto", "product"))
+    torch.testing.assert_close(auto.corrupted, product.corrupted, atol=1e-3, rtol=0)

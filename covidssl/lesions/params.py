@@ -1,117 +1,37 @@
-"""What a pseudo-lesion may look like (ranges), and what one draw of it is (params).
+"""One draw of the lesion engine: a few numbers that render the same lesions again, and their JSON.
 
-All randomness of the lesion engine is in `sample`: a draw is a few numbers, and the same numbers
-on the same lungs render the same lesion, so that a draw can be logged, shown and replayed.
+A draw can be logged, shown and replayed; nothing in it depends on the picture it is laid into.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from covidssl.errors import DataError
-
-Range = tuple[float, float]
-"""Lower and upper end; lengths are drawn uniformly in their logarithm, all else uniformly."""
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-_MOST_FOCI = 64
-_MOST_OCTAVES = 8
-_POSITIVE = ("radius_mm", "elongation", "edge_mm", "feature_mm", "texture_mm", "persistence")
-_NOT_NEGATIVE = ("outline_roughness", "periphery", "opacity_hu", "texture_contrast", "halo_mm")
-
-
-class LesionRanges(BaseModel):
-    """Ranges that the lesions of one picture are drawn from; lengths in mm, densities in HU.
-
-    Attributes:
-        clean_share: share of draws without any lesion.
-        foci: foci in a picture that has lesions, both ends included.
-        radius_mm: radius of a focus before its outline is distorted.
-        elongation: length of a focus over its width.
-        edge_mm: width over which a lesion fades into the lung.
-        feature_mm: cell of the Perlin field that distorts the outline.
-        outline_roughness: distortion of the outline (one standard deviation) over `feature_mm`.
-        octaves: octaves of the outline's field, both ends included.
-        persistence: amplitude of an octave of either field over that of the one before.
-        periphery: preference for the pleura; 0 is anywhere in the lungs, 1 the rim alone.
-        opacity_hu: density that ground glass adds to aerated lung.
-        texture_mm: cell of the finer Perlin field inside a lesion.
-        texture_contrast: standard deviation of ground glass over its mean.
-        dense_share: share of lesion sets that hold consolidation.
-        dense_hu: density of consolidation.
-        halo_mm: rim of ground glass about a consolidation.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    clean_share: Share = 0.15
-    foci: tuple[int, int] = (1, 6)
-    radius_mm: Range = (8.0, 45.0)
-    elongation: Range = (1.0, 2.2)
-    edge_mm: Range = (5.0, 16.0)
-    feature_mm: Range = (10.0, 40.0)
-    outline_roughness: Range = (0.1, 0.4)
-    octaves: tuple[int, int] = (1, 4)
-    persistence: Range = (0.3, 0.55)
-    periphery: Range = (0.4, 1.0)
-    opacity_hu: Range = (120.0, 480.0)
-    texture_mm: Range = (4.0, 16.0)
-    texture_contrast: Range = (0.05, 0.3)
-    dense_share: Share = 0.25
-    dense_hu: Range = (-150.0, 60.0)
-    halo_mm: Range = (1.0, 14.0)
-
-    @model_validator(mode="after")
-    def _ranges_make_sense(self) -> Self:
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, tuple) and not value[0] <= value[1]:
-                raise ValueError(f"{name}: the lower end comes first, got {list(value)}.")
-        for name in _POSITIVE:
-            if not getattr(self, name)[0] > 0:
-                raise ValueError(f"{name}: must be above 0, got {list(getattr(self, name))}.")
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name)[0] < 0:
-                raise ValueError(f"{name}: must not be below 0, got {list(getattr(self, name))}.")
-        if self.periphery[1] > 1:
-            raise ValueError(f"periphery: must not be above 1, got {list(self.periphery)}.")
-        for name, most in (("foci", _MOST_FOCI), ("octaves", _MOST_OCTAVES)):
-            low, high = getattr(self, name)
-            if low < 1 or high > most:
-                raise ValueError(f"{name}: must lie in 1 to {most}, got [{low}, {high}].")
-        return self
+from covidssl.lesions.ranges import KINDS, MOST_FOCI, MOST_OCTAVES, NOT_NEGATIVE, POSITIVE, SHARES
 
 
 class LesionParams(NamedTuple):
     """Draws of the lesion engine, one a row; enough to render the same lesions again.
 
     All tensors have B rows; fields a focus have K columns, of which a row uses its first `foci`.
+    Lengths are in mm, densities in HU. What a field does is said in `LesionRanges`.
 
     Attributes:
-        seed: (B,) int64, of both Perlin fields.
+        seed: (B,) int64, of the Perlin fields and of the mesh.
         foci: (B,) int64, how many; 0 leaves the picture clean.
         octaves: (B,) int64, of the outline's field.
-        dense: (B,) bool, whether the foci hold consolidation.
-        edge_mm: (B,) width over which the lesion fades into the lung.
-        feature_mm: (B,) cell of the outline's field.
-        outline_roughness: (B,) distortion of the outline over `feature_mm`.
-        persistence: (B,) of both fields.
-        periphery: (B,) preference for the pleura, 0 to 1.
-        opacity_hu: (B,) density added to aerated lung.
-        texture_mm: (B,) cell of the finer field.
-        texture_contrast: (B,) standard deviation of ground glass over its mean.
-        dense_hu: (B,) density of consolidation.
-        halo_mm: (B,) rim of ground glass about a consolidation.
-        place: (B, K) in [0, 1), the quantile of the lung pixel that is the centre.
+        edge_mm: (B,), as are all that follow but those a focus.
+        kind: (B, K) int64, place of the focus's kind in `KINDS`.
+        place: (B, K) in [0, 1), the quantile of the lung voxel that is the centre, counted column
+            by column: one side of the chest comes before the other.
         radius_mm: (B, K) radius of a focus, before distortion.
+        depth: (B, K) extent along the body over the radius.
         elongation: (B, K) length over width.
         angle_deg: (B, K) direction of the length, from the columns towards the rows.
     """
@@ -119,19 +39,32 @@ class LesionParams(NamedTuple):
     seed: Tensor
     foci: Tensor
     octaves: Tensor
-    dense: Tensor
     edge_mm: Tensor
     feature_mm: Tensor
     outline_roughness: Tensor
     persistence: Tensor
+    lacunarity: Tensor
+    coverage: Tensor
     periphery: Tensor
+    dorsal: Tensor
+    lower: Tensor
     opacity_hu: Tensor
+    vessels_kept: Tensor
     texture_mm: Tensor
     texture_contrast: Tensor
     dense_hu: Tensor
+    dense_contrast_hu: Tensor
+    dense_opacity: Tensor
     halo_mm: Tensor
+    ring_mm: Tensor
+    mesh_mm: Tensor
+    mesh_hu: Tensor
+    mesh_width_mm: Tensor
+    swallow_mm: Tensor
+    kind: Tensor
     place: Tensor
     radius_mm: Tensor
+    depth: Tensor
     elongation: Tensor
     angle_deg: Tensor
 
@@ -145,41 +78,19 @@ class LesionParams(NamedTuple):
         return LesionParams(*(values[chosen] for values in self))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Each draw as plain numbers, lists of `foci` numbers for what a focus has of its own."""
+        """Each draw as plain numbers; `foci` numbers for what a focus has, kinds by their names."""
         columns = {name: values.tolist() for name, values in self._asdict().items()}
         rows = [
             {name: values[i] for name, values in columns.items()} for i in range(len(self.seed))
         ]
         for row in rows:
-            row.update({name: row[name][: row["foci"]] for name in _PER_FOCUS})
+            row.update({name: row[name][: row["foci"]] for name in PER_FOCUS})
+            row["kind"] = [KINDS[code] for code in row["kind"]]
         return rows
 
 
-_INTEGERS = ("seed", "foci", "octaves")
-_PER_FOCUS = ("place", "radius_mm", "elongation", "angle_deg")
-_LOGARITHMIC = ("edge_mm", "feature_mm", "texture_mm", "radius_mm", "elongation")
-
-
-def sample(ranges: LesionRanges, generator: torch.Generator, n: int) -> LesionParams:
-    """Draw the lesions of `n` pictures, on the CPU; a draw does not depend on how many follow it.
-
-    Args:
-        ranges: what to draw from.
-        generator: a CPU generator, see `covidssl.randomness`; it is advanced.
-        n: how many draws.
-    """
-    foci = ranges.foci[1]
-    single = [name for name in LesionParams._fields if name not in _PER_FOCUS]
-    width = len(single) + 1 + foci * len(_PER_FOCUS)
-    # One call, row after row: the first draws stay the same when more are asked for.
-    uniform = torch.rand((n, width), generator=generator, dtype=torch.float64)
-    columns = dict(zip(single, uniform[:, : len(single)].T, strict=True))
-    is_clean = uniform[:, len(single)] < ranges.clean_share
-    blocks = uniform[:, len(single) + 1 :].reshape(n, len(_PER_FOCUS), foci).unbind(1)
-    columns |= dict(zip(_PER_FOCUS, blocks, strict=True))
-    drawn = {name: _spread(name, ranges, values) for name, values in columns.items()}
-    drawn["foci"] = drawn["foci"].masked_fill(is_clean, 0)
-    return LesionParams(**drawn)
+INTEGERS = ("seed", "foci", "octaves", "kind")
+PER_FOCUS = ("kind", "place", "radius_mm", "depth", "elongation", "angle_deg")
 
 
 def params_to_json(params: LesionParams) -> str:
@@ -191,40 +102,56 @@ def params_from_json(text: str) -> LesionParams:
     """The draws that `params_to_json` wrote.
 
     Raises:
-        DataError: when the text is something else.
+        DataError: when the text is something else, or a number in it could not have been drawn.
     """
     try:
         content = json.loads(text)
         if not isinstance(content, Mapping) or set(content) != set(LesionParams._fields):
-            raise ValueError("keys")
-        tensors = {name: torch.tensor(content[name], dtype=_dtype(name)) for name in content}
-    except (ValueError, TypeError) as error:
+            raise ValueError("the keys are others")
+        params = LesionParams(**{name: _tensor(name, content[name]) for name in content})
+        _check(params)
+    except (ValueError, TypeError, RuntimeError, OverflowError, RecursionError) as error:
         raise DataError(
             "These are not lesion draws as params_to_json writes them: JSON with exactly the keys "
-            f"{', '.join(LesionParams._fields)}, each a list of numbers. Write them again with it."
+            f"{', '.join(LesionParams._fields)}, each a list of numbers, those a focus in lists of "
+            f"their own ({str(error).partition(chr(10))[0]}). Write them again with it."
         ) from error
-    return LesionParams(**tensors)
+    return params
 
 
-def _dtype(name: str) -> torch.dtype:
-    if name in _INTEGERS:
-        return torch.int64
-    return torch.bool if name == "dense" else torch.float32
+def _tensor(name: str, values: Any) -> Tensor:
+    whole = name in INTEGERS
+    for value in values:
+        for number in value if name in PER_FOCUS else [value]:
+            if type(number) is not int and (whole or type(number) is not float):
+                raise ValueError(f"{name} holds {str(number)[:40]!r}")
+    tensor = torch.tensor(values, dtype=torch.int64 if whole else torch.float32)
+    # Without a row, a list of lists is a list: its columns are given back.
+    return tensor.reshape(0, 1) if name in PER_FOCUS and len(values) == 0 else tensor
 
 
-def _spread(name: str, ranges: LesionRanges, uniform: Tensor) -> Tensor:
-    """Uniform draws in [0, 1) turned into draws of a field of the params."""
-    if name == "seed":
-        return (uniform * 2.0**53).long()
-    if name == "dense":
-        return uniform < ranges.dense_share
-    if name == "place":
-        return uniform.float().clamp(max=1 - 2.0**-24)
-    if name == "angle_deg":
-        return (uniform * 180).float()
-    low, high = getattr(ranges, name)
-    if name in _INTEGERS:
-        return low + (uniform * (high - low + 1)).long().clamp(max=high - low)
-    if name in _LOGARITHMIC:
-        return (low * (uniform * math.log(high / low)).exp()).float()
-    return (low + uniform * (high - low)).float()
+def _check(params: LesionParams) -> None:
+    """Draws outside these bounds would not render, or not in any reasonable time."""
+    single, focus = params.seed.shape, params.place.shape
+    bounds: dict[str, tuple[float, float]] = {
+        "foci": (0, focus[1] if len(focus) == 2 else 0),
+        "octaves": (1, MOST_OCTAVES),
+        "kind": (0, len(KINDS) - 1),
+        "place": (0.0, 1.0),
+        "lacunarity": (1.0, 16.0),
+        "elongation": (1.0, 100.0),
+        **{name: (0.0, 1.0) for name in SHARES},
+    }
+    if len(focus) != 2 or focus[0] != single[0] or not 1 <= focus[1] <= MOST_FOCI:
+        raise ValueError(f"place has the shape {tuple(focus)}")
+    for name, values in params._asdict().items():
+        if values.shape != (focus if name in PER_FOCUS else single):
+            raise ValueError(f"{name} has the shape {tuple(values.shape)}")
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{name} holds numbers that are not finite")
+        low = 0.0 if name in POSITIVE + NOT_NEGATIVE else -1e30
+        low, high = bounds.get(name, (low, 1e30))
+        if name != "seed" and ((values < low) | (values > high)).any():
+            raise ValueError(f"{name} must lie in {low:g} to {high:g}")
+        if name in POSITIVE and (values <= 0).any():
+            raise ValueError(f"{name} must be above 0")

@@ -1,8 +1,8 @@
-"""From a clean slice, its lungs and a draw to the slice with pseudo-lesions; nothing random here.
+"""From clean pictures, their lungs and a draw to pictures with pseudo-lesions; nothing random here.
 
 Ground glass is air replaced by fluid: density is added in proportion to the air in the voxel, so
 that vessels and walls stay to be seen. Consolidation leaves no air: the voxel is blended towards
-one density, and what was in it is hidden.
+one density, and what was in it is hidden, at the pleura a little beyond the lung too.
 """
 
 from __future__ import annotations
@@ -12,177 +12,144 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from covidssl.hounsfield import AIR_HU
+from covidssl.lesions.densities import add_ground_glass, dense_core, fade, lay_dense, lay_mesh
+from covidssl.lesions.fields import outline_field, texture_field
+from covidssl.lesions.outlines import KindFoci, ellipses, foci_of, level_mm
 from covidssl.lesions.params import LesionParams
-from covidssl.lesions.perlin import Field, perlin
+from covidssl.lesions.places import centres
+from covidssl.lesions.ranges import CONSOLIDATION, CRAZY_PAVING, KINDS, MOST_OCTAVES, REVERSED_HALO
+from covidssl.lesions.scene import Scene, lay_out, wide
+from covidssl.perlin import Backend
 
-AERATED_AIR = 0.85
-"""Share of air in normal lung; `opacity_hu` is what a voxel with that share gains."""
+_CELLS_A_DEVIATION = 0.3
+"""Depth that a standard deviation of one thresholded octave stands for, in cells of the field."""
 
-RIM_MM = 25.0
-"""Depth under the pleura that counts as periphery."""
-
-_TEXTURE_OCTAVES = 3
-_FINE = 4096
-_SECOND_FIELD = 0x5DEECE66D
 _ABSENT = -1.0e6
 
 
 class Rendered(NamedTuple):
-    """What the network sees and where it was changed; both (B, 1, H, W) float32.
+    """What the network sees and where it was changed; both of the clean pictures' shape, float32.
 
     Attributes:
-        corrupted_hu: the slices with pseudo-lesions, HU.
-        lesion_map: share of the lesion in each voxel, 0 to 1, exactly 0 outside the lungs.
+        corrupted_hu: the pictures with pseudo-lesions, HU.
+        lesion_map: share of the lesion in each voxel, 0 to 1, exactly 0 outside the lungs, but for
+            what dense lesions raised within `swallow_mm` of them.
     """
 
     corrupted_hu: Tensor
     lesion_map: Tensor
 
 
-def render(clean_hu: Tensor, lungs: Tensor, params: LesionParams, pixel_mm: Tensor) -> Rendered:
+def render(
+    clean_hu: Tensor,
+    lungs: Tensor,
+    params: LesionParams,
+    voxel_mm: Tensor,
+    backend: Backend = "auto",
+) -> Rendered:
     """Lay the pseudo-lesions of `params` into the lungs of `clean_hu`, on its device.
 
-    Voxels outside the lungs, and slices whose draw is clean or whose lungs are empty, keep their
-    HU exactly; ground glass never lowers a voxel. The inputs are not changed. A slice comes out
+    Voxels without lesion, and pictures whose draw is clean or whose lungs are empty, keep their
+    HU exactly; ground glass never lowers a voxel. The inputs are not changed. A picture comes out
     the same to the last bit whatever batch it is in.
 
     Args:
-        clean_hu: (B, 1, H, W) float32 HU.
-        lungs: (B, 1, H, W) bool, or numbers of which more than 0.5 is lung.
-        params: B draws.
-        pixel_mm: (B, 2) height and width of a pixel in mm.
+        clean_hu: (B, 1, Y, X) slices or (B, 1, Z, Y, X) volumes from the feet to the head,
+            float32 HU.
+        lungs: of the same shape, bool, or numbers of which more than 0.5 is lung.
+        params: B draws; kept on the CPU they spare a GPU the waiting, as `voxel_mm` does.
+        voxel_mm: (B, 2) or (B, 3) size of a voxel along each axis in mm.
+        backend: what computes the Perlin fields.
 
     Raises:
         ValueError: when the shapes do not fit each other.
     """
-    _check(clean_hu, lungs, params, pixel_mm)
-    params, pixel_mm = params.to(clean_hu.device), pixel_mm.to(clean_hu.device).float()
-    inside = lungs[:, 0] > 0.5
-    level = _level_mm(inside, params, pixel_mm)
-    alpha = _fade(level, params.edge_mm) * inside
-    texture = _field(inside, params, pixel_mm, params.texture_mm, fine=True)
-    after = _ground_glass(clean_hu[:, 0], alpha, texture, params)
-    core = _fade(level - _column(params.halo_mm), params.edge_mm) * inside
-    core = core * _column(params.dense)
-    target = _column(params.dense_hu) + 40.0 * texture.clamp(-2.5, 2.5)
-    after = after + core * (target - after)
-    corrupted = torch.where(alpha > 0, after, clean_hu[:, 0])
-    return Rendered(corrupted[:, None], alpha[:, None])
+    _check(clean_hu, lungs, params, voxel_mm)
+    corrupted, lesion_map = clean_hu.clone(), torch.zeros_like(clean_hu)
+    if not bool((params.foci > 0).any()):
+        return Rendered(corrupted, lesion_map)
+    inside = lungs[:, 0] if lungs.dtype == torch.bool else lungs[:, 0] > 0.5
+    scene = lay_out(inside, params, voxel_mm)
+    levels = _levels(inside, scene, backend)
+    nearest = torch.full(scene.inside.shape, _ABSENT, device=inside.device)
+    for foci, level in levels.values():
+        deeper = nearest[foci.rows]
+        nearest[foci.rows] = torch.maximum(deeper, level, out=deeper)
+    alpha = fade(nearest, wide(scene.params.edge_mm, scene)).mul_(scene.inside)
+    texture = texture_field(scene, backend)
+    hu = add_ground_glass(clean_hu[:, 0][scene.box], alpha, texture, scene)
+    for kind, (foci, level) in levels.items():
+        if kind == CRAZY_PAVING:
+            edge = wide(scene.params.edge_mm[foci.rows], scene)
+            share = fade(level, edge).mul_(scene.inside[foci.rows])
+            lay_mesh(hu, share, foci.rows, scene)
+    for kind in (CONSOLIDATION, REVERSED_HALO):
+        if kind in levels:
+            foci, level = levels[kind]
+            core = dense_core(kind, level, foci.rows, scene)
+            lay_dense(hu, alpha, core, texture, foci.rows, scene)
+    corrupted[:, 0][scene.box], lesion_map[:, 0][scene.box] = hu, alpha
+    return Rendered(corrupted, lesion_map)
 
 
-def _check(clean_hu: Tensor, lungs: Tensor, params: LesionParams, pixel_mm: Tensor) -> None:
-    if clean_hu.ndim != 4 or clean_hu.shape[1] != 1 or lungs.shape != clean_hu.shape:
+def _check(clean_hu: Tensor, lungs: Tensor, params: LesionParams, voxel_mm: Tensor) -> None:
+    if clean_hu.ndim not in (4, 5) or clean_hu.shape[1] != 1 or lungs.shape != clean_hu.shape:
         raise ValueError(
-            "render needs slices and lungs of one shape (B, 1, H, W), got "
+            "render needs pictures and lungs of one shape (B, 1, Y, X) or (B, 1, Z, Y, X), got "
             f"{tuple(clean_hu.shape)} and {tuple(lungs.shape)}."
         )
-    batch = clean_hu.shape[0]
-    if len(params.seed) != batch or pixel_mm.shape != (batch, 2):
+    batch, axes = clean_hu.shape[0], clean_hu.ndim - 2
+    if len(params.seed) != batch or voxel_mm.shape != (batch, axes):
         raise ValueError(
-            f"render needs {batch} draws and pixel sizes ({batch}, 2) for {batch} slices, got "
-            f"{len(params.seed)} draws and pixel sizes {tuple(pixel_mm.shape)}."
+            f"render needs {batch} draws and voxel sizes ({batch}, {axes}) for {batch} pictures, "
+            f"got {len(params.seed)} draws and voxel sizes {tuple(voxel_mm.shape)}."
         )
 
 
-def _ground_glass(hu: Tensor, alpha: Tensor, texture: Tensor, params: LesionParams) -> Tensor:
-    """HU after adding density where there is air, (B, H, W)."""
-    air = (hu / AIR_HU).clamp(0.0, 1.0)
-    strength = (1 + _column(params.texture_contrast) * texture).clamp(0.2, 2.0)
-    added = _column(params.opacity_hu) * strength * (air / AERATED_AIR)
-    # No more than the air that there is: water is 0 HU, and fluid makes nothing denser.
-    return hu + alpha * torch.minimum(added, -AIR_HU * air)
+def _levels(inside: Tensor, scene: Scene, backend: Backend) -> dict[int, tuple[KindFoci, Tensor]]:
+    """For each kind that occurs, how far (mm) voxels lie inside its foci's outlines."""
+    device, draws = inside.device, scene.draws
+    voxel_mm = scene.mm.to(device)
+    centre_mm = centres(inside, scene.params, voxel_mm) * voxel_mm[:, None]
+    forms = ellipses(draws).to(device)
+    levels = {}
+    for kind in range(len(KINDS)):
+        foci = foci_of(draws, kind)
+        if foci is not None:
+            foci = KindFoci(foci.rows.to(device), [c.to(device) for c in foci.columns])
+            levels[kind] = foci, level_mm(scene.axes, centre_mm, forms, foci)
+    if levels:
+        _distort(levels, scene, backend)
+    return levels
 
 
-def _level_mm(inside: Tensor, params: LesionParams, pixel_mm: Tensor) -> Tensor:
-    """How far (mm) each voxel lies inside the distorted outline of its nearest focus, (B, H, W)."""
-    rows, columns = _centres(inside, params, pixel_mm)
-    distortion = _field(inside, params, pixel_mm, params.feature_mm, fine=False)
+def _distort(levels: dict[int, tuple[KindFoci, Tensor]], scene: Scene, backend: Backend) -> None:
+    """Move outlines by the outline's field, and cut from foci what its threshold leaves out."""
+    draws, device = scene.draws, scene.inside.device
+    is_cut = bool((draws.coverage < 1).any())
+    if not is_cut and not bool((draws.outline_roughness > 0).any()):
+        return
+    field = outline_field(scene, backend)
     # In proportion to the cell, not the radius: the steepness of the edge then stays bounded.
-    distortion = distortion * _column(params.outline_roughness * params.feature_mm)
-    y = torch.arange(inside.shape[1], device=inside.device) * pixel_mm[:, :1]
-    x = torch.arange(inside.shape[2], device=inside.device) * pixel_mm[:, 1:]
-    turn = torch.deg2rad(params.angle_deg.double())
-    sine, cosine = turn.sin().float(), turn.cos().float()
-    # The squared distance is a quadratic form: what depends on one axis alone is small.
-    long, short = 1 / params.elongation, params.elongation
-    of_x = cosine * cosine * long + sine * sine * short
-    of_y = sine * sine * long + cosine * cosine * short
-    of_both = 2 * sine * cosine * (long - short)
-    focus = torch.arange(params.place.shape[1], device=inside.device)
-    radius = torch.where(focus < params.foci[:, None], params.radius_mm, _ABSENT)
-    level = torch.full(inside.shape, _ABSENT, device=inside.device)
-    for k in range(params.place.shape[1]):
-        down = y - rows[:, k, None] * pixel_mm[:, :1]
-        right = x - columns[:, k, None] * pixel_mm[:, 1:]
-        squared = (down * of_both[:, k, None])[:, :, None] * right[:, None, :]
-        squared += (down * down * of_y[:, k, None])[:, :, None]
-        squared += (right * right * of_x[:, k, None])[:, None, :]
-        distance = squared.clamp_(min=0).sqrt_()
-        level = torch.maximum(level, _column(radius[:, k]) - distance)
-    return level + distortion
+    distortion = field * wide((draws.outline_roughness * draws.feature_mm).to(device), scene)
+    depth = wide(_mm_a_deviation(draws).to(device), scene)
+    quantile = torch.special.ndtri(draws.coverage.double()).float().to(device)
+    pattern = field.add_(wide(quantile, scene)).mul_(depth) if is_cut else None
+    for foci, level in levels.values():
+        level.add_(distortion[foci.rows])
+        if pattern is not None:
+            torch.minimum(level, pattern[foci.rows], out=level)
 
 
-def _centres(inside: Tensor, params: LesionParams, pixel_mm: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column of the lung pixel at each focus's quantile, (B, K) float32 each."""
-    # Whole numbers, so that the sums are the same to the last bit everywhere.
-    preference = (_rim(inside, pixel_mm) * _column(params.periphery)) + (
-        1 - _column(params.periphery)
-    )
-    weight = (preference * _FINE).long().clamp(min=1) * inside
-    reached = weight.flatten(1).cumsum(1)
-    wanted = (params.place.double() * reached[:, -1:]).long()
-    pixel = torch.searchsorted(reached, wanted, right=True).clamp(max=reached.shape[1] - 1)
-    return (pixel // inside.shape[2]).float(), (pixel % inside.shape[2]).float()
+def _mm_a_deviation(draws: LesionParams) -> Tensor:
+    """Depth in mm that a standard deviation of the outline's field stands for, (B,).
 
-
-def _rim(inside: Tensor, pixel_mm: Tensor) -> Tensor:
-    """Nearness to the outline of the chest's inside, (B, H, W), 0 far from it, about 1 at it.
-
-    Each row is filled between its outermost lung pixels: the mediastinum's border is no pleura
-    that lesions of COVID-19 prefer.
+    Further octaves make a field steeper, so that its threshold's border would be sharper than
+    `edge_mm` says: the slope of octave k is (persistence x lacunarity)^k of the first's.
     """
-    seen = inside.cumsum(2)
-    filled = ((seen > 0) & (seen - inside.long() < seen[:, :, -1:])).long()
-    height, width = inside.shape[1:]
-    sums = torch.nn.functional.pad(filled.cumsum(1).cumsum(2), (1, 0, 1, 0))
-    top, bottom = _window(height, pixel_mm[:, 0])
-    left, right = _window(width, pixel_mm[:, 1])
-    rows = sums.gather(1, bottom[:, :, None].expand(-1, -1, width + 1)) - sums.gather(
-        1, top[:, :, None].expand(-1, -1, width + 1)
-    )
-    boxes = rows.gather(2, right[:, None, :].expand(-1, height, -1)) - rows.gather(
-        2, left[:, None, :].expand(-1, height, -1)
-    )
-    area = (bottom - top)[:, :, None] * (right - left)[:, None, :]
-    outside = 1 - boxes.float() / area.float()
-    return (2 * outside).clamp(0.0, 1.0)
-
-
-def _window(pixels: int, pixel_mm: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last + 1 pixel of the window about each pixel, (B, pixels) int64 each."""
-    half = (RIM_MM / pixel_mm).long()[:, None]
-    centre = torch.arange(pixels, device=pixel_mm.device)
-    return (centre - half).clamp(min=0), (centre + half + 1).clamp(max=pixels)
-
-
-def _field(
-    inside: Tensor, params: LesionParams, pixel_mm: Tensor, cell_mm: Tensor, *, fine: bool
-) -> Tensor:
-    """The outline's or the fine Perlin field, (B, H, W), mean 0, standard deviation 1."""
-    size = (inside.shape[1], inside.shape[2])
-    extent = pixel_mm.double() * torch.tensor(size, device=pixel_mm.device)
-    cells = extent / cell_mm.double()[:, None]
-    octaves = torch.full_like(params.octaves, _TEXTURE_OCTAVES) if fine else params.octaves
-    seed = params.seed ^ _SECOND_FIELD if fine else params.seed
-    return perlin(size, Field(seed, cells, params.persistence, octaves))[:, 0]
-
-
-def _fade(level: Tensor, edge_mm: Tensor) -> Tensor:
-    """Smooth step from 0 to 1 over the edge, half-way where the level is 0."""
-    t = (level / _column(edge_mm) + 0.5).clamp(0.0, 1.0)
-    return t * t * (3 - 2 * t)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values[:, None, None]
+    octave = torch.arange(MOST_OCTAVES)
+    wanted = octave < draws.octaves[:, None]
+    height = draws.persistence[:, None] ** octave
+    slope = height * draws.lacunarity[:, None] ** octave
+    steepness = ((slope * wanted).square().sum(1) / (height * wanted).square().sum(1)).sqrt()
+    return draws.feature_mm * _CELLS_A_DEVIATION / steepness
