@@ -116,21 +116,40 @@ def preview(
     store: Annotated[Path, typer.Argument(help="A prepared store.")],
     out: Out,
     config: Config = None,
+    lesions: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME_OR_YAML",
+            help="A column of the page: a preset or a file of ranges; repeatable.",
+        ),
+    ] = None,
+    slab: Annotated[
+        int | None,
+        typer.Option(min=2, help="Draw in 3D through this many neighbouring slices of a scan."),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Render these draws again: a draws.json, or params_to_json's text."),
+    ] = None,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Look at pseudo-lesions before learning from them.
 
-    Writes `preview.png`, a sheet clean / lung mask / pseudo-lesion / difference with the numbers of
-    each draw, and `draws.json`, which draws the same lesions again.
+    Writes `preview.html`, a page of presets side by side with their densities; `preview.png`, a
+    sheet clean / lung mask / pseudo-lesion / difference with the numbers of each draw; and
+    `draws.json`, from which `--replay` draws the same lesions again.
     """
     from covidssl.commands import preview as verb
     from covidssl.config import load_config
     from covidssl.experiments import PreviewConfig
+    from covidssl.preview import compared
 
-    settings = load_config(PreviewConfig, config, overrides or ())
-    _say(f"{verb.main(settings, store, out, _if_exists(resume, overwrite))}")
+    slabs = [] if slab is None else ["slab=true", f"slices={slab}"]
+    settings = load_config(PreviewConfig, config, [*(overrides or ()), *slabs])
+    settings = compared(settings, lesions or ())
+    _say(f"{verb.main(settings, store, out, _if_exists(resume, overwrite), replay)}")
 
 
 @app.command(

@@ -1,7 +1,9 @@
-"""A sheet to look at before training: what the lesion engine makes of some slices."""
+"""A sheet to look at before training: one set of ranges, a row a slice."""
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,26 @@ from torch import Tensor
 from covidssl.files import replacing
 from covidssl.hounsfield import LUNG_WINDOW_HU, hu_to_unit
 from covidssl.lesions import Rendered
+from covidssl.preview.numbers import numbers
 
 COLUMNS = ("clean", "lung mask", "with pseudo-lesions", "difference (±600 HU)", "the draw")
 LUNG_COLOUR, LESION_COLOUR = "#4fc3f7", "#ffb300"
 DIFFERENCE_HU = 600.0
 _ROW_INCHES = 2.0
+_NUMBERS_WIDTH = 1.7
+_MOST_LINES = 12
+_LINE = 32
+_MOST_POINTS = 7.0
+
+_DENSE = ("consolidation", "reversed_halo")
+# Fields by their first word that say something of these kinds of focus alone.
+_ONLY_OF = {
+    "dense": _DENSE,
+    "swallow": _DENSE,
+    "halo": ("consolidation",),
+    "ring": ("reversed_halo",),
+    "mesh": ("crazy_paving",),
+}
 
 
 def sheet(
@@ -42,12 +59,12 @@ def sheet(
     if rows == 0 or len(captions) != rows:
         raise ValueError(f"a sheet needs a caption a slice, got {rows} and {len(captions)}.")
     height = _ROW_INCHES * rows + 0.35
-    figure = Figure(figsize=(_ROW_INCHES * 5.25, height), facecolor="white")
+    figure = Figure(figsize=(_ROW_INCHES * (4 + _NUMBERS_WIDTH), height), facecolor="white")
     FigureCanvasAgg(figure)
     top = 1 - 0.35 / height
     grid = figure.add_gridspec(
         rows, 5, left=0.005, right=0.995, bottom=0.04 / height, top=top, wspace=0.02, hspace=0.03,
-        width_ratios=(1, 1, 1, 1, 1.25),
+        width_ratios=(1, 1, 1, 1, _NUMBERS_WIDTH),
     )  # fmt: skip
     for row in range(rows):
         axes = [figure.add_subplot(grid[row, column]) for column in range(len(COLUMNS))]
@@ -62,23 +79,23 @@ def sheet(
 
 
 def caption(row: Mapping[str, Any], title: str = "") -> str:
-    """The numbers of one draw (a row of `LesionParams.rows()`) as a few lines of text."""
-    lines = [title] if title else []
+    """The numbers of one draw (a row of `LesionParams.rows()`) as lines of text.
+
+    What says something of kinds of focus that were not drawn is left out.
+    """
+    first = [title] if title else []
     if row["foci"] == 0:
-        return "\n".join([*lines, "clean: nothing drawn"])
-    kind = f"consolidation {row['dense_hu']:.0f} HU" if row["dense"] else "ground glass"
-    radii = ", ".join(f"{radius:.0f}" for radius in row["radius_mm"])
-    lines += [
-        kind,
-        f"adds {row['opacity_hu']:.0f} HU to aerated lung",
-        f"foci {row['foci']}, radius {radii} mm",
-        f"edge {row['edge_mm']:.0f} mm, periphery {row['periphery']:.2f}",
-        f"outline {row['feature_mm']:.0f} mm, {row['octaves']} octaves",
-        f"roughness {row['outline_roughness']:.2f}",
-        f"texture {row['texture_mm']:.0f} mm, {row['texture_contrast']:.0%}",
-        f"seed {row['seed']}",
-    ]
-    return "\n".join(lines)
+        return "\n".join([*first, "clean: nothing drawn"])
+    kinds = Counter(row["kind"])
+    drawn = {
+        key: value
+        for key, value in row.items()
+        if key != "kind" and kinds.keys() & set(_ONLY_OF.get(key.partition("_")[0], kinds))
+    }
+    lines = [f"{count} × {kind.replace('_', ' ')}" for kind, count in kinds.items()]
+    lines += [f"{name} {text}" for name, text in numbers(drawn)]
+    lines = [textwrap.shorten(line, _LINE, placeholder=" …") for line in lines]
+    return "\n".join([*first, *lines])
 
 
 def _plane(picture: Tensor) -> NDArray[np.float32]:
@@ -98,7 +115,13 @@ def _row(axes: Sequence[Axes], planes: Sequence[NDArray[np.float32]], text: str)
     axes[3].imshow(difference, cmap="RdBu_r", vmin=-1, vmax=1)
     _outline(axes[3], lungs, "0.6")
     _outline(axes[3], lesion, LESION_COLOUR)
-    axes[4].text(0.04, 0.96, text, fontsize=7.5, va="top", transform=axes[4].transAxes)
+    lines = text.split("\n")
+    # However many fields a draw has, its numbers stay beside its pictures.
+    half = len(lines) if len(lines) <= _MOST_LINES else (len(lines) + 1) // 2
+    points = min(_MOST_POINTS, 0.96 * 72 * _ROW_INCHES / (1.4 * half))
+    look: dict[str, Any] = {"fontsize": points, "va": "top", "transform": axes[4].transAxes}
+    axes[4].text(0.02, 0.98, "\n".join(lines[:half]), **look)
+    axes[4].text(0.52, 0.98, "\n".join(lines[half:]), **look)
 
 
 def _outline(axis: Axes, share: NDArray[np.float32], colour: str) -> None:
