@@ -34,6 +34,7 @@ from data.luna16_slices import prepare as luna16_slices
 from data.sars_cov_2_ct import prepare as sars_cov_2_ct
 
 ROOT = Path(__file__).resolve().parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 SETS = sorted(path.parent for path in (ROOT / "data").glob("*/README.md"))
 TABLES = sorted((ROOT / "data").glob("*/exclude.csv"))
 SECTIONS = ("Source", "Licence", "Labels", "Patients", "Known faults", "Counts", "Use")
@@ -138,6 +139,9 @@ def test_every_command_on_a_page_exists(page: Path) -> None:
     for words in commands(page):
         if words[:2] == ["python", "-m"]:
             assert (ROOT / Path(*words[2].split("."))).with_suffix(".py").is_file(), words
+            continue
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", MAKEFILE, flags=re.MULTILINE), words
             continue
         assert words[0] == "covidssl", words
         offered = {name for option in verbs[words[1]].params for name in option.opts}

@@ -1,0 +1,1 @@
+"""Speed and memory beside what else there is: `python -m benchmarks`, a file a subject."""
