@@ -2,7 +2,7 @@
 
     make demo && make figures
 
-Needs Debian's `chromium` (or another Chromium on the path) for the picture of the report.
+Needs Debian's `chromium` (or another Chromium on the path) for the pictures of HTML pages.
 """
 
 from __future__ import annotations
@@ -17,36 +17,43 @@ import typer
 from PIL import Image
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+WRITTEN = ("pseudo-lesions", "report", "gallery")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main(
     demo: Annotated[Path, typer.Option(help="Folder of `make demo`.")] = Path("work/demo"),
 ) -> None:
-    """Write docs/images/pseudo-lesions.png and docs/images/report.png."""
+    """Write the pictures of the README and of docs/lesions.md into docs/images."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     with Image.open(demo / "preview" / "preview.png") as sheet:
         # Four of the six rows: enough to see what is meant.
         shown = sheet.convert("RGB").crop((0, 0, sheet.width, round(sheet.height * 0.675)))
         shown.quantize(128).save(IMAGES / "pseudo-lesions.png", optimize=True)
+    photograph(demo / "report.html", IMAGES / "report.png", (1100, 1330))
+    photograph(demo / "preview" / "preview.html", IMAGES / "gallery.png", (1500, 1100))
+    typer.echo("\n".join(str(IMAGES / f"{name}.png") for name in WRITTEN))
+
+
+def photograph(page: Path, picture: Path, size: tuple[int, int]) -> None:
+    """The top of an HTML page as a small PNG, `size` (width, height) in pixels."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise SystemExit(f"No browser found; looked for {', '.join(BROWSERS)}.")
     with tempfile.TemporaryDirectory() as scratch:
-        shot = Path(scratch) / "report.png"
+        shot = Path(scratch) / "page.png"
         subprocess.run(
             [
                 browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
                 "--hide-scrollbars", f"--user-data-dir={scratch}/profile",
-                f"--screenshot={shot}", "--window-size=1100,1330",
-                (demo / "report.html").resolve().as_uri(),
+                f"--screenshot={shot}", f"--window-size={size[0]},{size[1]}",
+                page.resolve().as_uri(),
             ],
             check=True, capture_output=True,
         )  # fmt: skip
-        with Image.open(shot) as page:
-            page.convert("RGB").quantize(128).save(IMAGES / "report.png", optimize=True)
-    typer.echo(f"{IMAGES / 'pseudo-lesions.png'}\n{IMAGES / 'report.png'}")
+        with Image.open(shot) as shown:
+            shown.convert("RGB").quantize(128).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -47,9 +48,15 @@ def preset(name: str) -> LesionRanges:
 def named(value: Any) -> Any:
     """Ranges or their keys, for a preset's name or the path of a YAML file; others pass through.
 
+    Keys may name a `preset` among them: the others are then changes to it.
+
     Raises:
         ValueError: for a name that is neither, or a file that cannot be read.
     """
+    if isinstance(value, Mapping) and isinstance(value.get("preset"), str):
+        start = named(value["preset"])
+        keys = start.model_dump() if isinstance(start, LesionRanges) else start
+        return {**keys, **{key: value[key] for key in value if key != "preset"}}
     if not isinstance(value, str):
         return value
     try:

@@ -91,3 +91,11 @@ def test_a_file_with_a_wrong_key_is_refused_by_the_key(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_refused_by_the_function_too() -> None:
     with pytest.raises(UsageError, match="did you mean 'reversed_halo'"):
         preset("reversed-halo")
+
+
+def test_keys_beside_a_preset_change_it() -> None:
+    settings = ["pretext.lesions.preset=ggo", "pretext.lesions.clean_share=0.4"]
+    changed = load_config(PretrainConfig, None, settings).pretext.lesions
+    assert changed == preset("ggo").model_copy(update={"clean_share": 0.4})
+    with pytest.raises(UsageError, match="pretext.lesions: unknown lesion preset 'gg'"):
+        load_config(PretrainConfig, None, ["pretext.lesions.preset=gg"])
