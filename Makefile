@@ -14,6 +14,8 @@ DATA ?=
 OUT ?= work/$(if $(DATA),demo-real,demo)
 DEVICE ?= auto
 ONLY ?=
+# A torch for CUDA brings its own; beside one for the CPU its interpreter tests the kernel.
+TRITON := triton==3.9.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test check figures bench system clean
@@ -47,6 +49,8 @@ $(VENV)/.covidssl: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.covidssl-dev: pyproject.toml constraints.txt | system $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the tools for tests (some minutes) ..."
 	$(PIP) --editable '.[dev,reference]'
+	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) --no-deps $(TRITON) || \
+	  echo "Triton cannot be had here: the tests of the GPU's Perlin kernel are skipped."
 	@touch $@ $(VENV)/.covidssl
 
 $(VENV)/.covidssl-bench: pyproject.toml constraints.txt | system $(VENV)/bin/python

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ _HASHED = 256
 _SHARES = 64
 """The most programs that prepare one lattice."""
 
-_MOST_POINTS, _MOST_IN_ALL = 1 << 22, 1 << 30
+_MOST_POINTS, _MOST_IN_ALL = 1 << 20, 1 << 30
 """Lattice points along an axis and in a lattice that the kernels' whole numbers have room for."""
 
 
@@ -58,7 +59,7 @@ class Prepared(NamedTuple):
 
 def at_hand() -> bool:
     """Whether there is a CUDA device, and Triton is installed."""
-    return torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
+    return torch.cuda.is_available() and _has_triton()
 
 
 def draw(
@@ -136,6 +137,11 @@ def prepare(
     return Prepared(on_device, lattice, weights)
 
 
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def _lay_out(
     size: tuple[int, ...], octaves: Octaves, tile: tuple[int, int, int]
 ) -> tuple[NDArray[np.int64], int, int]:
@@ -145,29 +151,28 @@ def _lay_out(
     batch, most, axes = octaves.start.shape
     if octaves.points.max() > _MOST_POINTS:
         raise ValueError(f"a lattice has at most {_MOST_POINTS} points along an axis here.")
-    used = np.arange(most) < octaves.count[:, None]
-    points = np.ones((batch, most, 3), np.int64)
-    points[..., 3 - axes :] = octaves.points
-    lattice = np.where(used, points.prod(axis=2), 0)
-    if lattice.max() > _MOST_IN_ALL:
-        raise ValueError(f"a lattice has at most {_MOST_IN_ALL} points here.")
-    pixels = np.array((1, *size)[-3:])
-    # An entry for each lattice point and two more for each tile; none for planes without depth.
-    tiles = -(-pixels // np.array(tile))
-    weights = np.where(used[..., None], 2 * np.array(tile) * (points + 2 * tiles), 0)[..., :2]
-    weights[..., 0] *= axes == 3
-    places = np.zeros((2, batch, most, 3), np.int64)
-    places[0, ..., 3 - axes :] = np.rint(np.ldexp(octaves.start, PLACE_BITS))
-    places[1, ..., 3 - axes :] = np.rint(np.ldexp(octaves.step, PLACE_BITS))
-    # Every pixel lies below the last point, whichever way its place was rounded.
-    over = places[0] + (pixels - 1) * places[1] - (np.maximum(points - 1, 1) << PLACE_BITS) + 1
-    places[0] -= np.maximum(over, 0)
     laid = np.zeros((batch, most, COLUMNS), np.int64)
-    laid[..., 0:3], laid[..., 3:6], laid[..., 6:9] = places[0], places[1], points
-    laid[..., 9], laid[..., 10:12] = _firsts(lattice), _firsts(weights)[..., ::-1]
+    laid[..., 6:9] = 1
+    for axis, column in enumerate(range(3 - axes, 3)):
+        points = octaves.points[..., axis]
+        start = np.rint(octaves.start[..., axis] * 2.0**PLACE_BITS).astype(np.int64)
+        step = np.rint(octaves.step[..., axis] * 2.0**PLACE_BITS).astype(np.int64)
+        # Every pixel lies below the last point, whichever way its place was rounded.
+        over = start + (size[axis] - 1) * step - ((points - 1) << PLACE_BITS) + 1
+        laid[..., column] = start - np.maximum(over, 0)
+        laid[..., 3 + column], laid[..., 6 + column] = step, points
+    used = np.arange(most) < octaves.count[:, None]
+    lattices = laid[..., 6] * laid[..., 7] * laid[..., 8] * used
+    if lattices.max() > _MOST_IN_ALL:
+        raise ValueError(f"a lattice has at most {_MOST_IN_ALL} points here.")
+    # An entry for each lattice point and two more for each tile; none for planes without depth.
+    lines = 2 * tile[1] * (laid[..., 7] + 2 * math.ceil(size[-2] / tile[1])) * used
+    planes = 2 * tile[0] * (laid[..., 6] + 2 * math.ceil(size[0] / tile[0])) * used * (axes == 3)
+    laid[..., 9], laid[..., 10] = _firsts(lattices), _firsts(lines)
+    laid[..., 11] = lines.sum() + _firsts(planes)
     laid[..., 12], laid[..., 13] = octaves.key, octaves.amplitude.view(np.int32)
     laid[..., 14] = octaves.count[:, None]
-    return laid, int(lattice.sum()), int(weights.sum())
+    return laid, int(lattices.sum()), int(lines.sum() + planes.sum())
 
 
 def _tile(size: tuple[int, ...]) -> tuple[int, int, int]:

@@ -87,7 +87,9 @@ def octaves_of(size: tuple[int, ...], field: Field) -> Octaves:
     across, octave = across[:, :most], octave[:most]
     amplitude = field.persistence.cpu().numpy().astype(np.float64)[:, None] ** octave
     amplitude[octave >= count[:, None]] = 0.0
-    amplitude /= UNIT_FIELD_SD[len(size)] * np.sqrt((amplitude**2).sum(1, keepdims=True))
+    # Added up one by one: numpy's sum goes another way for longer rows, of a larger batch.
+    power = (amplitude**2).cumsum(1)[:, -1:]
+    amplitude /= UNIT_FIELD_SD[len(size)] * np.sqrt(power)
     key = _hash_seed(field.seed.cpu().numpy(), octave)
     # Every octave is zero at its lattice points: without an offset of its own, all at the same.
     axes = [_mix(key ^ np.uint32(axis)) / 2.0**32 for axis in _AXIS_KEYS[: len(size)]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ _MEAN_SQUARE = {2: 1.25, 3: 2.0}
 """Mean squared length of the package's gradients; those of the other backends have length 1."""
 
 
+@cache
 def at_hand() -> bool:
     """Whether the `noise` package is installed."""
     return importlib.util.find_spec("noise") is not None

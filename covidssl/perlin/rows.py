@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ _PIXELS_A_THREAD = 1 << 19
 """Below this, starting a thread costs more than it saves."""
 
 
+@cache
 def at_hand() -> bool:
     """Whether numba is installed."""
     return importlib.util.find_spec("numba") is not None

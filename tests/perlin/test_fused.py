@@ -151,8 +151,7 @@ def test_a_field_has_the_same_bits_alone_as_in_a_batch(
 
 
 def test_no_fields_are_an_empty_batch(interpreted: Interpreted) -> None:
-    octaves = octaves_of((4, 5), fields(2, 2))
-    none = Octaves(*(values[:0] for values in octaves))
+    none = octaves_of((4, 5), Field(*(values[:0] for values in fields(2, 2))))
     assert interpreted(_draw, (4, 5), none).shape == (0, 4, 5)
 
 
