@@ -13,7 +13,7 @@ from benchmarks.contenders import PEERS, REFERENCE, Work, contenders, missing
 from benchmarks.fields import backends, draw
 from benchmarks.memory import peak_extra_mib
 from benchmarks.rows import Bar, Device, Pair, Row, row
-from benchmarks.timing import Contender, interleaved
+from benchmarks.timing import Contender, interleaved, on_device
 from covidssl.errors import UsageError
 from covidssl.perlin import Backend
 
@@ -194,7 +194,10 @@ def _memory(plan: Plan) -> Iterator[Row]:
 
 
 def _on_cuda(plan: Plan) -> Iterator[Row]:
-    """Rows of a GPU: the rate at which a field is written, beside the rate of a bare write."""
+    """Rows of a GPU: the rate at which a field is written, beside the rate of a bare write.
+
+    The bar is for what the device does; a row more has the whole call, the CPU's share included.
+    """
     for work in plan.works():
         sizes = [size for size, _ in plan.scenes]
         batch = plan.cuda_batches[sizes.index(work.size)]
@@ -203,22 +206,24 @@ def _on_cuda(plan: Plan) -> Iterator[Row]:
             Contender(way.name, draw(work, batch, way.drawn, way.backend, "cuda"), batch)
             for way in ways
         ]
-        write = _writes(work, batch, "cuda")[0]
-        seconds = interleaved(
-            [*calls, write], plan.rounds, plan.least_s, wait=torch.cuda.synchronize
-        )
-        gigabytes = 4 * prod(work.size) / 1e9
-        written = [gigabytes / number for number in seconds[write.name]]
+        rivals = [*calls, _writes(work, batch, "cuda")[0]]
+        device = on_device(rivals, plan.rounds)
+        whole = interleaved(rivals, plan.rounds, plan.least_s, wait=torch.cuda.synchronize)
         for way, call in zip(ways, calls, strict=True):
             fused = plan.barred is not None and way.backend == backends("cuda")[0]
-            ours = [gigabytes / number for number in seconds[way.name]]
-            bar = Bar("at least", _BANDWIDTH_BAR if fused else None)
-            pair = Pair(ours, written, more_is_better=True)
             case = f"{title(work)}, {way.name}"
-            yield row(case, "GB/s", pair, KEPT, bar, "cuda")
-            yield _cuda_memory(
-                case, call.call, work, Bar("at most", _MEMORY_BAR if fused else None)
-            )
+            bar = Bar("at least", _BANDWIDTH_BAR if fused else None)
+            yield _rate(case, work, (device[way.name], device[rivals[-1].name]), bar)
+            pair = (whole[way.name], whole[rivals[-1].name])
+            yield _rate(f"{case}, the whole call", work, pair, Bar("at least", None))
+            memory = Bar("at most", _MEMORY_BAR if fused else None)
+            yield _cuda_memory(case, call.call, work, memory)
+
+
+def _rate(case: str, work: Work, seconds: tuple[Sequence[float], Sequence[float]], bar: Bar) -> Row:
+    gigabytes = 4 * prod(work.size) / 1e9
+    ours, write = ([gigabytes / number for number in found] for found in seconds)
+    return row(case, "GB/s", Pair(ours, write, more_is_better=True), KEPT, bar, "cuda")
 
 
 def _cuda_memory(case: str, call: Callable[[], object], work: Work, bar: Bar) -> Row:

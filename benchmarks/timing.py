@@ -8,6 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
+
+_PAUSE_CYCLES = 200_000_000
+"""About a tenth of a second, in which the calls of a measurement are queued."""
+
 
 class Contender(NamedTuple):
     """Something to time.
@@ -57,6 +62,33 @@ def interleaved(
                 seconds[one.name].append(_timed(one, times, wait) / (times * one.units))
     finally:
         gc.enable()
+    return seconds
+
+
+def on_device(
+    contenders: Sequence[Contender], rounds: int, times: int = 20
+) -> dict[str, list[float]]:
+    """Seconds a unit of work that a GPU takes, without the CPU's share, in every round.
+
+    The calls of a measurement queue up behind a pause of the device, so that it goes from one to
+    the next without waiting; events before and after them tell the time. In turn as in
+    `interleaved`.
+    """
+    seconds: dict[str, list[float]] = {one.name: [] for one in contenders}
+    for one in contenders:
+        one.call()
+    for turn in range(rounds):
+        for one in contenders if turn % 2 == 0 else reversed(contenders):
+            before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize()
+            torch.cuda._sleep(_PAUSE_CYCLES)
+            before.record()
+            for _ in range(times):
+                one.call()
+            after.record()
+            torch.cuda.synchronize()
+            milliseconds: float = before.elapsed_time(after)
+            seconds[one.name].append(milliseconds / 1000 / (times * one.units))
     return seconds
 
 
