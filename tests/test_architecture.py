@@ -108,5 +108,12 @@ def test_no_file_is_a_drawer_for_everything() -> None:
 
 
 def test_files_stay_readable() -> None:
+    # numba keeps machine code by one file and sees changes in no other: its kernels stay together.
+    most = {"row_kernels.py": 400}
     long = {path.name: len(path.read_text().splitlines()) for path in FILES}
-    assert not {name: lines for name, lines in long.items() if lines > 350}
+    assert not {name: lines for name, lines in long.items() if lines > most.get(name, 350)}
+
+
+def test_compiled_code_takes_nothing_in_from_other_files() -> None:
+    # Its cache would not see them change.
+    assert not imported(PACKAGE / "perlin" / "row_kernels.py")

@@ -15,8 +15,9 @@ from covidssl.runs import git_state, package_versions
 from covidssl.version import __version__
 
 _PACKAGES = (
-    "torch", "lightning-fabric", "monai", "numba", "numpy", "scipy", "scikit-learn", "pydantic", "nibabel",
-    "SimpleITK", "pydicom", "pillow", "safetensors", "matplotlib", "jinja2", "tensorboard", "typer",
+    "torch", "lightning-fabric", "monai", "numba", "numpy", "scipy", "scikit-learn", "pydantic",
+    "nibabel", "SimpleITK", "pydicom", "pillow", "safetensors", "matplotlib", "jinja2",
+    "tensorboard", "typer",
 )  # fmt: skip
 _OPTIONAL = {
     "noise": ("reference Perlin noise", "pip install 'covidssl[reference]' (needs a C compiler)"),

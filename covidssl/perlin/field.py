@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -25,8 +25,9 @@ def perlin(
     dtype: torch.dtype = torch.float32,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Fractal improved Perlin noise, (B, 1, *size), mean about 0, standard deviation about 1.
+    """Fractal improved Perlin noise, (B, 1, *size), of mean 0 and standard deviation 1.
 
+    Both hold over many fields; one that shows less than a cell or two may be far from them.
     A field has the same bits whatever batch it is drawn in; from one backend to another it is the
     same field within 1e-5 (`reference` draws others of the same kind).
 
@@ -39,7 +40,7 @@ def perlin(
 
     Raises:
         ValueError: for a field that cannot be.
-        UsageError: for a backend that this machine or device does not have.
+        UsageError: for a backend that is unknown, or not at hand for this device.
 
     Source: K. Perlin, "Improving noise", SIGGRAPH 2002.
     """
@@ -76,6 +77,9 @@ def backend_for(device: torch.device, backend: Backend = "auto") -> Backend:
     Raises:
         UsageError: when the one that was asked for is not at hand, or is for another device.
     """
+    known = get_args(Backend)
+    if backend not in known:
+        raise UsageError(f"There is no Perlin backend '{backend}': known are {', '.join(known)}.")
     if backend == "auto":
         if device.type == "cuda" and fused.at_hand():
             return "fused"

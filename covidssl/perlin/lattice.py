@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ distance t, sqrt(2**D * mean(w**2)**(D - 1) * mean((w t)**2)) over a cell."""
 
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
+_MOST_CELLS, _MOST_CELLS_A_PIXEL = 64, 8  # beyond a cell a pixel a field is white noise
+# Any numbers that differ: they make an axis's offset another hash of the octave's key.
 _AXIS_KEYS = (0x68BC21EB, 0x02E5BE93, 0x1B56C4E9)
 
 
@@ -30,9 +32,9 @@ class Field(NamedTuple):
 
     Attributes:
         seed: (B,) int64; the field depends on it and on nothing else that is random.
-        cells: (B, D) lattice cells of the first octave across each axis, (y, x) or (z, y, x); any
-            positive number, whole or not.
-        persistence: (B,) amplitude of an octave relative to the one before.
+        cells: (B, D) lattice cells of the first octave across each axis, (y, x) or (z, y, x);
+            whole or not, more than 0, up to 64 or 8 a pixel.
+        persistence: (B,) amplitude of an octave relative to the one before, up to 16.
         octaves: (B,) int64, octaves to add up, each at least 1; those after the first whose cells
             would be smaller than a pixel are left out.
         lacunarity: (B,) frequency of an octave relative to the one before, more than 1.
@@ -74,8 +76,7 @@ def octaves_of(size: tuple[int, ...], field: Field) -> Octaves:
     """
     _check(size, field)
     pixels = np.array(size, np.float64)
-    cells = field.cells.cpu().numpy().astype(np.float64)
-    ratio = field.lacunarity.cpu().numpy().astype(np.float64)
+    cells, ratio = _numbers(field.cells), _numbers(field.lacunarity)
     asked = field.octaves.cpu().numpy()
     most = int(asked.max(initial=1))
     octave = np.arange(most)
@@ -85,7 +86,7 @@ def octaves_of(size: tuple[int, ...], field: Field) -> Octaves:
     count = (resolved & (octave < asked[:, None])).sum(1)
     most = int(count.max(initial=1))
     across, octave = across[:, :most], octave[:most]
-    amplitude = field.persistence.cpu().numpy().astype(np.float64)[:, None] ** octave
+    amplitude = _numbers(field.persistence)[:, None] ** octave
     amplitude[octave >= count[:, None]] = 0.0
     # Added up one by one: numpy's sum goes another way for longer rows, of a larger batch.
     power = (amplitude**2).cumsum(1)[:, -1:]
@@ -126,41 +127,51 @@ def gradients_of(octaves: Octaves) -> list[Tensor]:
 
     Points are as many as the largest of the batch needs: a lattice continues a smaller one.
     """
+    everything = slice(None), slice(None)
+    return [gradients_within(octaves, o, *everything) for o in range(octaves.points.shape[1])]
+
+
+def gradients_within(octaves: Octaves, octave: int, fields: slice, rows: slice) -> Tensor:
+    """The gradients of some fields' lattice, and of some of its points along the first axis."""
     table = torch.from_numpy(directions(octaves.points.shape[2]))
-    lattices = []
-    for octave in range(octaves.points.shape[1]):
-        hashed = octaves.key[:, octave]
-        points = octaves.points[:, octave].max(axis=0, initial=2)
-        for axis, number in enumerate(points):
-            # The constant keeps a swap of axes from giving the same gradient.
-            place = np.arange(number, dtype=np.uint32) + np.uint32(axis * _GOLDEN & _MASK)
-            hashed = _mix(hashed[..., None] ^ place)
-        lattices.append(
-            table[torch.from_numpy((hashed & np.uint32(len(table) - 1)).astype(np.int64))]
-        )
-    return lattices
+    hashed = octaves.key[fields, octave]
+    for axis, number in enumerate(octaves.points[fields, octave].max(axis=0, initial=2)):
+        places = np.arange(number, dtype=np.uint32)[rows if axis == 0 else slice(None)]
+        # The constant keeps a swap of axes from giving the same gradient.
+        hashed = _mix(hashed[..., None] ^ (places + np.uint32(axis * _GOLDEN & _MASK)))
+    choice = torch.from_numpy((hashed & np.uint32(len(table) - 1)).astype(np.int32))
+    return table.index_select(0, choice.flatten()).view(*choice.shape, -1)
 
 
 def _check(size: tuple[int, ...], field: Field) -> None:
-    batch = field.seed.shape[0]
-    expected = {"cells": (batch, len(size)), "persistence": (batch,), "octaves": (batch,)}
-    expected["lacunarity"] = (batch,)
     if len(size) not in UNIT_FIELD_SD or min(size) < 1:
         raise ValueError(f"a field has 2 or 3 axes of at least one pixel, got the size {size}.")
-    for name, shape in expected.items():
+    if field.seed.ndim != 1:
+        raise ValueError(f"the field's seed must be (B,), got {tuple(field.seed.shape)}.")
+    batch = len(field.seed)
+    for name in ("seed", "octaves"):
+        if getattr(field, name).is_floating_point():
+            raise ValueError(f"the field's {name} must be whole numbers, not floating point.")
+    for name in ("cells", "persistence", "octaves", "lacunarity"):
+        shape = (batch, len(size)) if name == "cells" else (batch,)
         found = tuple(getattr(field, name).shape)
         if found != shape:
             raise ValueError(f"the field's {name} must be {shape} for {batch} seeds, got {found}.")
-    cells, octaves = field.cells.cpu().numpy(), field.octaves.cpu().numpy()
-    persistence, lacunarity = field.persistence.cpu().numpy(), field.lacunarity.cpu().numpy()
-    if not ((cells > 0) & (cells < np.inf)).all():
-        raise ValueError("the field's cells must be finite and more than 0.")
-    if not ((persistence > 0) & (persistence < np.inf)).all():
-        raise ValueError("the field's persistence must be finite and more than 0.")
-    if not ((lacunarity > 1) & (lacunarity < np.inf)).all():
-        raise ValueError("the field's lacunarity must be finite and more than 1.")
-    if not ((octaves >= 1) & (octaves <= 32)).all():
-        raise ValueError("the field's octaves must lie in 1 to 32.")
+    most = np.maximum(_MOST_CELLS, _MOST_CELLS_A_PIXEL * np.array(size))
+    limits: dict[str, tuple[float, Any]] = {
+        "cells": (0.0, most),
+        "persistence": (0.0, 16.0),
+        "lacunarity": (1.0, 1000.0),
+        "octaves": (0.0, 32.0),
+    }
+    for name, (low, high) in limits.items():
+        values = _numbers(getattr(field, name))
+        if not ((values > low) & (values <= high)).all():
+            raise ValueError(f"the field's {name} must be more than {low:g} and at most {high}.")
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.detach().cpu().double().numpy()
 
 
 def _hash_seed(seed: NDArray[np.int64], octave: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -171,7 +182,7 @@ def _hash_seed(seed: NDArray[np.int64], octave: NDArray[np.int64]) -> NDArray[np
 
 
 def _mix(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Scramble 32 bits (the "lowbias32" integer hash)."""
+    """Scramble 32 bits: the integer hash "lowbias32" (C. Wellons, hash-prospector, 2018)."""
     bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D)
     bits = (bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B)
     return bits ^ (bits >> np.uint32(16))

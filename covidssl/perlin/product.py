@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from covidssl.perlin.lattice import Octaves, gradients_of
+from covidssl.perlin.lattice import Octaves, gradients_within
 
-_PIECES = 8
-"""Products are taken in so many parts: each needs some eight times the memory of its result."""
+_PIECES = 16
+"""Products are taken in so many parts: each needs up to some twenty times the memory of its result,
+the most where the lattice is as fine as the pixels."""
 
 
 def draw(
@@ -34,32 +35,41 @@ def draw(
         device: where it is computed and stays.
         gradients: for each octave (B, *points, D); None for those that belong to the octaves.
     """
-    gradients = gradients_of(octaves) if gradients is None else gradients
-    gradients = [lattice.to(device) for lattice in gradients]
     out = torch.zeros((len(octaves.count), *size), device=device)
     for fields, lines in _pieces(len(out), size[0]):
         piece = out[fields, lines]
-        for octave, lattice in enumerate(gradients):
-            # A factor of exactly 0 adds nothing: a neighbour with more octaves changes no bit.
-            amplitude = torch.from_numpy(octaves.amplitude[fields, octave]).to(device)
+        for octave in range(octaves.start.shape[1]):
             places = [
                 octaves.start[fields, octave, axis, None]
-                + np.arange(n) * octaves.step[fields, octave, axis, None]
+                + np.arange(n)[lines if axis == 0 else slice(None)]
+                * octaves.step[fields, octave, axis, None]
                 for axis, n in enumerate(size)
             ]
-            places[0] = places[0][:, lines]
-            noise = _octave(places, lattice[fields])
+            # Of the lattice no more than the lines of this piece lie between.
+            first = int(places[0].min())
+            rows = slice(first, int(places[0].max()) + 2)
+            places[0] -= first
+            if gradients is None:
+                lattice = gradients_within(octaves, octave, fields, rows)
+            else:
+                lattice = gradients[octave][fields, rows]
+            # A factor of exactly 0 adds nothing: a neighbour with more octaves changes no bit.
+            amplitude = torch.from_numpy(octaves.amplitude[fields, octave]).to(device)
+            noise = _octave(places, lattice.to(device))
             piece.addcmul_(noise, amplitude.view(-1, *(1,) * len(size)))
     return out
 
 
 def _pieces(batch: int, lines: int) -> list[tuple[slice, slice]]:
-    """Parts of the batch, or of one field, so that what lies between stays below the result."""
+    """Parts of the work: some fields, or where there are few, some lines of one."""
     if batch >= _PIECES:
         step = -(-batch // _PIECES)
         return [(slice(i, i + step), slice(None)) for i in range(0, batch, step)]
-    step = -(-lines // _PIECES)
-    return [(slice(None), slice(i, i + step)) for i in range(0, lines, step)]
+    bands = -(-_PIECES // max(batch, 1))
+    step = -(-lines // bands)
+    return [
+        (slice(b, b + 1), slice(i, i + step)) for b in range(batch) for i in range(0, lines, step)
+    ]
 
 
 def _octave(places: list[NDArray[np.float64]], lattice: Tensor) -> Tensor:

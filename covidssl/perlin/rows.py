@@ -5,7 +5,8 @@ gradients) and `B` (from their y components). A pixel between lattice rows 0 and
 `w0 A0 + d0 B0 + w1 A1 + d1 B1`, w and d being the fade weights of its place in y and these times
 the distance: four multiply-adds a pixel and octave over contiguous memory, whatever the scale and
 offset of the lattice. In three dimensions the rows of two lattice planes are folded into such rows
-once a plane of pixels. Threads share neither the interpreter's lock nor any memory.
+once a plane of pixels. Threads need no lock of the interpreter's and
+write to no common memory.
 
 numba is imported when the first field is drawn: it takes a second, and longer once, to compile.
 """

@@ -25,44 +25,33 @@ def package_lattice(points: tuple[int, ...]) -> Tensor:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_plane_agrees_with_pnoise2_at_random_places_and_octaves(backend: str, seed: int) -> None:
+def test_a_field_agrees_with_pnoise2_and_pnoise3_at_random_places_and_octaves(
+    backend: str, axes: int, seed: int
+) -> None:
     noise = pytest.importorskip("noise")
-    rng = np.random.default_rng(seed)
-    count, persistence = int(rng.integers(1, 5)), float(rng.uniform(0.3, 0.8))
-    start, step = rng.uniform(0, 2, 2), rng.uniform(0.02, 0.3, 2)
-    size = tuple(rng.integers(3, 14, 2).tolist())
-    frequency = 2.0 ** np.arange(count)
+    rng = np.random.default_rng((seed, axes))
+    count, persistence = int(rng.integers(1, 5 if axes == 2 else 4)), float(rng.uniform(0.3, 0.8))
+    start, step = rng.uniform(0, 2, axes), rng.uniform(0.02, 0.2, axes)
+    size = tuple(rng.integers(3, 14 if axes == 2 else 9, axes).tolist())
+    frequency = 2.0 ** np.arange(count)[:, None]
     amplitude = persistence ** np.arange(count)
+    points = {2: 60, 3: 18}[axes]
     octaves = Octaves(
-        start=(start * frequency[:, None])[None],
-        step=(step * frequency[:, None])[None],
-        points=np.full((1, count, 2), 60),
+        start=(start * frequency)[None],
+        step=(step * frequency)[None],
+        points=np.full((1, count, axes), points),
         amplitude=(amplitude / amplitude.sum()).astype(np.float32)[None],
         count=np.array([count]),
         key=np.zeros((1, count), np.uint32),
     )
-    ours = drawn(backend, size, octaves, [package_lattice((60, 60))] * count)[0]
-    theirs = [
-        [
-            noise.pnoise2(start[1] + j * step[1], start[0] + i * step[0], count, persistence)
-            for j in range(size[1])
-        ]
-        for i in range(size[0])
-    ]
-    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_volume_agrees_with_pnoise3(backend: str) -> None:
-    noise = pytest.importorskip("noise")
-    rng = np.random.default_rng(7)
-    start, step = rng.uniform(0, 2, 3), rng.uniform(0.1, 0.4, 3)
-    octaves = one_lattice(start.tolist(), step.tolist(), 9)
-    ours = drawn(backend, (6, 9, 11), octaves, [package_lattice((9, 9, 9))])[0]
-    z, y, x = (start[axis] + np.arange(n) * step[axis] for axis, n in enumerate((6, 9, 11)))
-    theirs = [[[noise.pnoise3(c, b, a) for c in x] for b in y] for a in z]
-    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
+    ours = drawn(backend, size, octaves, [package_lattice((points,) * axes)] * count)[0]
+    of_axes = {2: noise.pnoise2, 3: noise.pnoise3}[axes]
+    for pixel in itertools.product(*(range(n) for n in size)):
+        place = (start + np.array(pixel) * step)[::-1]
+        theirs = of_axes(*place.tolist(), count, persistence)
+        assert float(ours[pixel]) == pytest.approx(theirs, abs=1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -130,14 +130,19 @@ def test_a_larger_lattice_continues_a_smaller_one() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cells": torch.zeros(2, 2)}, "cells must be finite and more than 0"),
-        ({"cells": torch.full((2, 2), torch.nan)}, "cells must be finite"),
+        ({"cells": torch.zeros(2, 2)}, "cells must be more than 0 and at most"),
+        ({"cells": torch.full((2, 2), torch.nan)}, "cells must be more than 0"),
+        ({"cells": torch.full((2, 2), 1e19)}, r"cells must be .* at most \[64 64\]"),
         ({"cells": torch.ones(2, 3)}, r"cells must be \(2, 2\)"),
-        ({"octaves": torch.tensor([0, 1])}, "octaves must lie in 1 to 32"),
+        ({"octaves": torch.tensor([0, 1])}, "octaves must be more than 0 and at most 32"),
         ({"octaves": torch.tensor([1])}, r"octaves must be \(2,\)"),
-        ({"lacunarity": torch.tensor([1.0, 2.0])}, "lacunarity must be finite and more than 1"),
+        ({"octaves": torch.tensor([1.0, 2.5])}, "octaves must be whole numbers"),
+        ({"seed": torch.tensor([1.0, 2.0])}, "seed must be whole numbers"),
+        ({"seed": torch.tensor(3)}, r"seed must be \(B,\)"),
+        ({"lacunarity": torch.tensor([1.0, 2.0])}, "lacunarity must be more than 1"),
         ({"persistence": torch.tensor([[0.5, 0.5]])}, "persistence must be"),
-        ({"persistence": torch.tensor([-0.5, 0.5])}, "persistence must be finite and more than 0"),
+        ({"persistence": torch.tensor([-0.5, 0.5])}, "persistence must be more than 0"),
+        ({"persistence": torch.tensor([1e30, 0.5])}, "persistence must be .* at most 16"),
     ],
 )
 def test_a_field_that_cannot_be_is_refused(change: dict[str, Tensor], message: str) -> None:
@@ -156,6 +161,33 @@ def test_a_backend_for_another_device_is_refused_with_the_way_out() -> None:
         perlin((8, 8), alike(1, 2, 3.0, 2), backend="fused")
     with pytest.raises(UsageError, match="'rows'.*not on 'meta'"):
         backend_for(torch.device("meta"), "rows")
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="no Perlin backend 'numba': known are auto, rows"):
+        perlin((8, 8), alike(1, 2, 3.0, 2), backend="numba")  # type: ignore[arg-type]
+
+
+def test_a_field_may_come_in_any_float_and_with_a_gradient() -> None:
+    field = alike(2, 2, 3.0, 2)
+    half = field._replace(persistence=field.persistence.bfloat16(), cells=field.cells.half())
+    assert torch.equal(perlin((8, 8), half), perlin((8, 8), field))
+    watched = field._replace(cells=field.cells.clone().requires_grad_())
+    assert torch.equal(perlin((8, 8), watched), perlin((8, 8), field))
+
+
+def test_the_largest_persistence_still_gives_a_deviation_of_1() -> None:
+    loud = alike(64, 2, 3.0, 6)._replace(persistence=torch.full((64,), 16.0))
+    assert float(perlin((96, 96), loud).std()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_change_of_the_batch_by_a_field_of_many_octaves_changes_no_bit(backend: Backend) -> None:
+    field = alike(2, 2, 1.5, 6)._replace(
+        octaves=torch.tensor([6, 12]), lacunarity=torch.full((2,), 1.3)
+    )
+    both = perlin((64, 64), field, backend=backend)
+    assert torch.equal(perlin((64, 64), row(field, 0), backend=backend)[0], both[0])
 
 
 def test_without_numba_the_plain_product_draws_the_field(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from covidssl.perlin import Field, fused, perlin, product, reference, rows
 from covidssl.perlin.lattice import UNIT_FIELD_SD, Octaves, gradients_of, octaves_of
-from tests.perlin.draws import CPU, alike, fields
+from tests.perlin.draws import CPU, alike, fields, one_lattice
 
 on_a_gpu = pytest.mark.skipif(not fused.at_hand(), reason="no CUDA device with Triton")
 
@@ -156,9 +156,9 @@ def test_no_fields_are_an_empty_batch(interpreted: Interpreted) -> None:
 
 
 def test_a_lattice_of_more_points_than_it_can_number_is_refused(interpreted: Interpreted) -> None:
-    field = alike(1, 2, 1.0, 1)._replace(cells=torch.tensor([[1e8, 1.0]]))
+    huge = one_lattice([0.3, 0.3], [2e7, 0.2], 10**8)
     with pytest.raises(ValueError, match="points along an axis"):
-        interpreted(_draw, (4, 4), octaves_of((4, 4), field))
+        interpreted(_draw, (4, 4), huge)
 
 
 @on_a_gpu
