@@ -57,7 +57,7 @@ def test_another_step_or_seed_gives_another_batch(key: tuple[int, int]) -> None:
 
 
 def test_lesions_stay_inside_the_lungs() -> None:
-    lesions = LesionRanges(swallow_mm=(0, 0))
+    lesions = LesionRanges(kinds={"ground_glass": 1, "crazy_paving": 1})
     batch = batch_of(PretextPlan(augment=STILL, lesions=lesions))
     outside = ~slices().lungs
     assert torch.equal(batch.corrupted[outside], batch.clean[outside])

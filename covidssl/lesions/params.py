@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from covidssl.errors import DataError
-from covidssl.lesions.ranges import KINDS, MOST_FOCI, MOST_OCTAVES, NOT_NEGATIVE, POSITIVE, SHARES
+from covidssl.lesions.ranges import BOUNDS, KINDS, MOST_FOCI
 
 
 class LesionParams(NamedTuple):
@@ -40,6 +40,8 @@ class LesionParams(NamedTuple):
     foci: Tensor
     octaves: Tensor
     edge_mm: Tensor
+    haze_mm: Tensor
+    haze_share: Tensor
     feature_mm: Tensor
     outline_roughness: Tensor
     persistence: Tensor
@@ -92,6 +94,8 @@ class LesionParams(NamedTuple):
 INTEGERS = ("seed", "foci", "octaves", "kind")
 PER_FOCUS = ("kind", "place", "radius_mm", "depth", "elongation", "angle_deg")
 
+_BELOW_1 = 1 - 2.0**-24
+
 
 def params_to_json(params: LesionParams) -> str:
     """Draws as JSON text, from which `params_from_json` makes the same draws to the last bit."""
@@ -99,10 +103,11 @@ def params_to_json(params: LesionParams) -> str:
 
 
 def params_from_json(text: str) -> LesionParams:
-    """The draws that `params_to_json` wrote.
+    """The draws that `params_to_json` wrote: whatever `sample` draws is read again.
 
     Raises:
-        DataError: when the text is something else, or a number in it could not have been drawn.
+        DataError: when the text is something else, or a number in it lies outside `BOUNDS`, which
+            could not have been drawn; with key, value and what was expected.
     """
     try:
         content = json.loads(text)
@@ -131,27 +136,22 @@ def _tensor(name: str, values: Any) -> Tensor:
 
 
 def _check(params: LesionParams) -> None:
-    """Draws outside these bounds would not render, or not in any reasonable time."""
     single, focus = params.seed.shape, params.place.shape
-    bounds: dict[str, tuple[float, float]] = {
-        "foci": (0, focus[1] if len(focus) == 2 else 0),
-        "octaves": (1, MOST_OCTAVES),
-        "kind": (0, len(KINDS) - 1),
-        "place": (0.0, 1.0),
-        "lacunarity": (1.0, 16.0),
-        "elongation": (1.0, 100.0),
-        **{name: (0.0, 1.0) for name in SHARES},
-    }
     if len(focus) != 2 or focus[0] != single[0] or not 1 <= focus[1] <= MOST_FOCI:
         raise ValueError(f"place has the shape {tuple(focus)}")
+    bounds: dict[str, tuple[float, float]] = {
+        **BOUNDS,
+        "foci": (0, focus[1]),
+        "kind": (0, len(KINDS) - 1),
+        "place": (0.0, _BELOW_1),
+        "angle_deg": (-360.0, 360.0),
+    }
     for name, values in params._asdict().items():
         if values.shape != (focus if name in PER_FOCUS else single):
             raise ValueError(f"{name} has the shape {tuple(values.shape)}")
-        if not torch.isfinite(values).all():
-            raise ValueError(f"{name} holds numbers that are not finite")
-        low = 0.0 if name in POSITIVE + NOT_NEGATIVE else -1e30
-        low, high = bounds.get(name, (low, 1e30))
-        if name != "seed" and ((values < low) | (values > high)).any():
-            raise ValueError(f"{name} must lie in {low:g} to {high:g}")
-        if name in POSITIVE and (values <= 0).any():
-            raise ValueError(f"{name} must be above 0")
+        if name != "seed":
+            low, high = bounds[name]
+            # Of a number that is none both comparisons are false.
+            wrong = values[~((values >= low) & (values <= high))]
+            if len(wrong):
+                raise ValueError(f"{name} must lie in {low:g} to {high:.8g}, got {wrong[0]:g}")

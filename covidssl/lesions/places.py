@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from covidssl.lesions.params import LesionParams
 
@@ -90,13 +91,28 @@ def _rim(inside: Tensor, voxel_mm: Tensor) -> Tensor:
     """
     seen = inside.cumsum(-1, dtype=torch.int32)
     filled = (seen > 0) & (seen - inside.int() < seen[..., -1:])
-    share, area = filled.float(), torch.ones((), device=inside.device)
+    share, area = filled.int(), torch.ones((), dtype=torch.int32, device=inside.device)
     for axis in range(1, inside.ndim):
         place = torch.arange(inside.shape[axis], device=inside.device) * voxel_mm[:, axis - 1, None]
-        near = ((place[:, :, None] - place[:, None, :]).abs() <= RIM_MM).float()
-        # Products of zeros, ones and small counts: whole numbers, whatever the order of the sum.
-        lines = share.movedim(axis, -1)
-        share = (lines.flatten(1, -2) @ near).view(lines.shape).movedim(-1, axis)
+        near = (place[:, :, None] - place[:, None, :]).abs() <= RIM_MM
+        share = _summed(share.movedim(axis, -1), near).movedim(-1, axis)
         shape = [-1 if k == axis else 1 for k in range(1, inside.ndim)]
         area = area * near.sum(2).view(len(near), *shape)
     return (2 * (1 - share / area)).clamp_(0.0, 1.0)
+
+
+def _summed(lines: Tensor, near: Tensor) -> Tensor:
+    """For each place of a line the sum over the places near it, (B, ..., n).
+
+    By running sums of whole numbers: the same on every device and in every mode, which a matrix
+    product in bfloat16 or TF32 is not.
+
+    Args:
+        lines: (B, ..., n) int32.
+        near: (B, n, n) bool, for each place those near it, which follow each other.
+    """
+    running = pad(lines.cumsum(-1, dtype=torch.int32), (1, 0))
+    first = near.int().argmax(2)
+    shape = (len(near), *[1] * (lines.ndim - 2), -1)
+    ends = [k.view(shape).expand(lines.shape) for k in (first + near.sum(2), first)]
+    return running.gather(-1, ends[0]) - running.gather(-1, ends[1])

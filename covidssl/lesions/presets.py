@@ -46,24 +46,32 @@ def preset(name: str) -> LesionRanges:
 
 
 def named(value: Any) -> Any:
-    """Ranges or their keys, for a preset's name or the path of a YAML file; others pass through.
+    """The keys of ranges, for a preset's name or the path of a YAML file; others pass through.
 
-    Keys may name a `preset` among them: the others are then changes to it.
+    Keys, those of a file too, may name a preset or a file as `preset` among them: the others are
+    then changes to it.
 
     Raises:
-        ValueError: for a name that is neither, or a file that cannot be read.
+        ValueError: for a name that is neither, a file that cannot be read, or files that name each
+            other in a circle.
     """
+    return _followed(value, ())
+
+
+def _followed(value: Any, before: tuple[str, ...]) -> Any:
+    """Keys of ranges, where the names `before` led here."""
     if isinstance(value, Mapping) and isinstance(value.get("preset"), str):
-        start = named(value["preset"])
-        keys = start.model_dump() if isinstance(start, LesionRanges) else start
-        return {**keys, **{key: value[key] for key in value if key != "preset"}}
+        start = _followed(value["preset"], before)
+        return {**start, **{key: value[key] for key in value if key != "preset"}}
     if not isinstance(value, str):
         return value
+    if value in before:
+        raise ValueError(f"files name each other in a circle: {' -> '.join((*before, value))}")
     try:
         if value in _NAMES:
-            return preset(value)
+            return preset(value).model_dump()
         if Path(value).suffix in (".yaml", ".yml"):
-            return read_yaml(Path(value))
+            return _followed(read_yaml(Path(value)), (*before, value))
     except UsageError as error:
         raise ValueError(str(error).removesuffix(".")) from error
     raise ValueError(_unknown(value).removesuffix("."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,7 +11,7 @@ Range = tuple[float, float]
 """Lower and upper end; lengths are drawn uniformly in their logarithm, all else uniformly."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=0.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1.0e6)]
 
 KINDS: Final = ("ground_glass", "consolidation", "crazy_paving", "reversed_halo")
 """Kinds of focus; the code of a kind in a draw is its place here."""
@@ -19,16 +20,45 @@ GROUND_GLASS, CONSOLIDATION, CRAZY_PAVING, REVERSED_HALO = range(4)
 
 MOST_FOCI, MOST_OCTAVES = 64, 8
 
-POSITIVE: Final = (
-    "radius_mm", "depth", "elongation", "edge_mm", "feature_mm", "persistence", "coverage",
-    "texture_mm", "mesh_mm", "mesh_width_mm",
-)  # fmt: skip
-NOT_NEGATIVE: Final = (
-    "outline_roughness", "opacity_hu", "texture_contrast", "dense_contrast_hu", "halo_mm",
-    "ring_mm", "mesh_hu", "swallow_mm",
-)  # fmt: skip
-SHARES: Final = ("coverage", "periphery", "dorsal", "lower", "vessels_kept", "dense_opacity")
-"""Fields that lie between 0 and 1."""
+_LENGTH_MM: Final = (0.1, 1000.0)
+_WIDTH_MM: Final = (0.0, 1000.0)
+_ADDED_HU: Final = (0.0, 3000.0)
+_SHARE: Final = (0.0, 1.0)
+
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "foci": (1, MOST_FOCI),
+    "radius_mm": _LENGTH_MM,
+    "depth": (0.05, 20.0),
+    "elongation": (1.0, 20.0),
+    "edge_mm": _LENGTH_MM,
+    "haze_mm": _WIDTH_MM,
+    # No more than half of its lesion, so that the map stays below that in haze alone.
+    "haze_share": (0.0, 0.5),
+    "feature_mm": _LENGTH_MM,
+    "outline_roughness": (0.0, 10.0),
+    "octaves": (1, MOST_OCTAVES),
+    "persistence": (0.01, 4.0),
+    # An octave as coarse as the one before it would be the same field twice.
+    "lacunarity": (1.05, 8.0),
+    "coverage": (0.001, 1.0),
+    "periphery": _SHARE,
+    "dorsal": _SHARE,
+    "lower": _SHARE,
+    "opacity_hu": _ADDED_HU,
+    "vessels_kept": _SHARE,
+    "texture_mm": _LENGTH_MM,
+    "texture_contrast": (0.0, 10.0),
+    "dense_hu": (-1100.0, 3100.0),
+    "dense_contrast_hu": _ADDED_HU,
+    "dense_opacity": _SHARE,
+    "halo_mm": _WIDTH_MM,
+    "ring_mm": _WIDTH_MM,
+    "mesh_mm": _LENGTH_MM,
+    "mesh_hu": _ADDED_HU,
+    "mesh_width_mm": _LENGTH_MM,
+    "swallow_mm": _WIDTH_MM,
+}
+"""Lowest and highest number of each range, and so of every draw; whatever lies within renders."""
 
 
 class Kinds(BaseModel):
@@ -63,7 +93,8 @@ class Kinds(BaseModel):
 class LesionRanges(BaseModel):
     """Ranges that the lesions of one picture are drawn from; the defaults are preset `covid`.
 
-    Lengths are in mm, densities in HU. What says "3D" has no effect on slices.
+    Lengths are in mm, densities in HU. What says "3D" has no effect on slices. Both ends of a range
+    lie within its `BOUNDS`.
 
     Attributes:
         clean_share: share of draws without any lesion.
@@ -74,12 +105,15 @@ class LesionRanges(BaseModel):
         depth: extent of a focus along the body over its radius in the slice; 3D.
         elongation: length of a focus over its width, in the slice.
         edge_mm: width over which a lesion fades into the lung.
+        haze_mm: width beyond the outline over which faint ground glass fades out; 0 is none of it.
+        haze_share: opacity of that haze at the outline over `opacity_hu`, at most a half.
         feature_mm: cell of the Perlin field that distorts the outline.
         outline_roughness: distortion of the outline (one standard deviation) over `feature_mm`.
         octaves: octaves of the outline's field, both ends included.
         persistence: amplitude of an octave of either field over that of the one before.
         lacunarity: frequency of an octave of either field over that of the one before.
-        coverage: share of a focus that the thresholded outline's field covers; 1 is all of it.
+        coverage: share of a focus that the thresholded outline's field covers, of its ring alone in
+            a reversed halo; 1 is all of it.
         periphery: preference for the pleura; 0 is anywhere in the lungs, 1 the rim alone.
         dorsal: preference for the back (the last rows); 0 is none.
         lower: preference for the feet (the first slices); 0 is none; 3D.
@@ -88,8 +122,9 @@ class LesionRanges(BaseModel):
             stay; 0 covers what is less dense than the lesion, so that fine vessels go.
         texture_mm: cell of the finer Perlin field inside a lesion.
         texture_contrast: standard deviation of ground glass over its mean.
-        dense_hu: density of consolidation and of the ring of a reversed halo.
-        dense_contrast_hu: standard deviation of that density inside a lesion.
+        dense_hu: median density of consolidation and of the ring of a reversed halo.
+        dense_contrast_hu: standard deviation of that density inside a lesion, most of it below
+            the median.
         dense_opacity: how far dense parts hide what was there; 1 is wholly.
         halo_mm: rim of ground glass about a consolidation.
         ring_mm: width of the dense ring of a reversed halo.
@@ -97,14 +132,15 @@ class LesionRanges(BaseModel):
         mesh_hu: density that a septum adds to the ground glass about it.
         mesh_width_mm: width of a septum.
         swallow_mm: how far dense parts reach beyond the lung mask, only ever raising voxels there,
-            so that the border between lung and chest wall is no longer seen.
+            so that the border between lung and chest wall is no longer seen; two voxels, fading,
+            where this is less, since those next to the mask are partly air.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     clean_share: Share = 0.15
     kinds: Kinds = Kinds(
-        ground_glass=0.55, consolidation=0.25, crazy_paving=0.15, reversed_halo=0.05
+        ground_glass=0.45, consolidation=0.4, crazy_paving=0.12, reversed_halo=0.03
     )
     foci: tuple[int, int] = (1, 6)
     bilateral: Share = 0.8
@@ -112,24 +148,26 @@ class LesionRanges(BaseModel):
     depth: Range = (0.6, 1.4)
     elongation: Range = (1.0, 2.2)
     edge_mm: Range = (3.0, 10.0)
+    haze_mm: Range = (4.0, 25.0)
+    haze_share: Range = (0.1, 0.5)
     feature_mm: Range = (10.0, 40.0)
     outline_roughness: Range = (0.1, 0.4)
     octaves: tuple[int, int] = (1, 3)
     persistence: Range = (0.3, 0.5)
     lacunarity: Range = (1.8, 2.2)
     coverage: Range = (0.6, 1.0)
-    periphery: Range = (0.5, 1.0)
-    dorsal: Range = (0.0, 0.8)
+    periphery: Range = (0.7, 1.0)
+    dorsal: Range = (0.2, 1.0)
     lower: Range = (0.2, 0.9)
     opacity_hu: Range = (120.0, 480.0)
     vessels_kept: Range = (1.0, 1.0)
-    texture_mm: Range = (4.0, 16.0)
+    texture_mm: Range = (2.0, 8.0)
     texture_contrast: Range = (0.05, 0.3)
     dense_hu: Range = (-100.0, 60.0)
-    dense_contrast_hu: Range = (20.0, 60.0)
+    dense_contrast_hu: Range = (50.0, 110.0)
     dense_opacity: Range = (1.0, 1.0)
-    halo_mm: Range = (1.0, 12.0)
-    ring_mm: Range = (4.0, 8.0)
+    halo_mm: Range = (1.0, 8.0)
+    ring_mm: Range = (6.0, 14.0)
     mesh_mm: Range = (5.0, 12.0)
     mesh_hu: Range = (150.0, 400.0)
     mesh_width_mm: Range = (1.0, 2.0)
@@ -141,21 +179,12 @@ class LesionRanges(BaseModel):
             value = getattr(self, name)
             if isinstance(value, tuple):
                 low, high = value
-                wrong = _problem(name, low, high)
+                least, most = BOUNDS[name]
+                wrong = None
+                if low > high:
+                    wrong = "the lower end comes first"
+                elif not least <= low <= high <= most:
+                    wrong = f"must lie in {least:g} to {most:g}"
                 if wrong:
                     raise ValueError(f"{name}: {wrong}, got [{low:g}, {high:g}].")
         return self
-
-
-def _problem(name: str, low: float, high: float) -> str | None:
-    """What is wrong with a range, in words; None when nothing is."""
-    most = {"foci": MOST_FOCI, "octaves": MOST_OCTAVES}.get(name)
-    checks = {
-        "the lower end comes first": low <= high,
-        "must be above 0": name not in POSITIVE or low > 0,
-        "must not be below 0": name not in NOT_NEGATIVE or low >= 0,
-        "must not be below 1": name not in ("lacunarity", "elongation") or low >= 1,
-        "must lie in 0 to 1": name not in SHARES or 0 <= low <= high <= 1,
-        f"must lie in 1 to {most}": most is None or 1 <= low <= high <= most,
-    }
-    return next((expected for expected, holds in checks.items() if not holds), None)

@@ -11,6 +11,8 @@ from covidssl.lesions.params import LesionParams
 
 Box = tuple[slice, ...]
 
+_RIM_VOXELS = 2.0
+
 
 class Scene(NamedTuple):
     """What the drawing of every kind of lesion needs to know.
@@ -39,16 +41,12 @@ class Scene(NamedTuple):
 
 
 def lay_out(inside: Tensor, params: LesionParams, voxel_mm: Tensor) -> Scene:
-    """The scene of a batch whose lungs are `inside`, (B, Y, X) or (B, Z, Y, X) bool.
-
-    Raises:
-        ValueError: for a voxel without extent.
-    """
+    """The scene of a batch whose lungs are `inside`, (B, Y, X) or (B, Z, Y, X) bool."""
     draws, mm, size = params.to("cpu"), voxel_mm.to("cpu", torch.float32), tuple(inside.shape[1:])
-    if not bool((mm > 0).all()):
-        raise ValueError(f"the size of a voxel in mm must be above 0, got {mm.min():g}.")
-    farthest = (draws.swallow_mm[:, None] / mm).amax(0).tolist() if len(mm) else [0.0] * len(size)
-    reach = [min(int(far), n - 1) for far, n in zip(farthest, size, strict=True)]
+    margin = margin_mm(draws.swallow_mm, mm)[:, None]
+    # What lies at the margin itself is no longer reached.
+    farthest = (margin / mm).amax(0).ceil().tolist() if len(mm) else [1.0] * len(size)
+    reach = [max(0, min(int(far), n) - 1) for far, n in zip(farthest, size, strict=True)]
     box = _about(inside, reach)
     on_device = mm.to(inside.device)
     axes = [
@@ -56,6 +54,15 @@ def lay_out(inside: Tensor, params: LesionParams, voxel_mm: Tensor) -> Scene:
         for axis, (n, part) in enumerate(zip(size, box[1:], strict=True))
     ]
     return Scene(draws, params.to(inside.device), mm, size, box, axes, inside[box], reach)
+
+
+def margin_mm(swallow_mm: Tensor, mm: Tensor) -> Tensor:
+    """How far beyond the lungs dense lesions fade out, (n,), from voxel sizes (n, D).
+
+    Voxels next to the lung mask are partly air: left alone they would be a dark line about what is
+    filled. So whatever is swallowed, the next voxel is filled, and the one across a corner in part.
+    """
+    return torch.maximum(swallow_mm, _RIM_VOXELS * mm[:, -2:].amax(1))
 
 
 def wide(values: Tensor, scene: Scene) -> Tensor:

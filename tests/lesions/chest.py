@@ -11,6 +11,7 @@ from covidssl.randomness import torch_generator
 PLAIN = LesionRanges(
     clean_share=0, coverage=(1, 1), outline_roughness=(0, 0), elongation=(1, 1), depth=(1, 1),
     periphery=(0, 0), dorsal=(0, 0), lower=(0, 0), swallow_mm=(0, 0), texture_contrast=(0, 0),
+    haze_mm=(0, 0),
 )  # fmt: skip
 """Round foci anywhere in the lungs, filled evenly."""
 
@@ -34,6 +35,20 @@ def chest_volumes(batch: int, depth: int = 24, size: int = 48) -> tuple[Tensor, 
     volumes = torch.where(solid, hu[:, :, None], torch.full_like(hu, 40.0)[:, :, None])
     thick = torch.cat([2 * pixel_mm[:, :1], pixel_mm], dim=1)
     return volumes, solid, thick
+
+
+def grown(lungs: Tensor, mm: float, pixel_mm: float) -> Tensor:
+    """Lungs and what lies within `mm` of them, (B, 1, H, W) bool, by brute force."""
+    reach = int(mm / pixel_mm) + 1
+    wide = torch.nn.functional.pad(lungs, (reach,) * 4)
+    out = torch.zeros_like(lungs)
+    height, width = lungs.shape[-2:]
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            if (dy * dy + dx * dx) ** 0.5 * pixel_mm <= mm:
+                top, left = reach + dy, reach + dx
+                out |= wide[..., top : top + height, left : left + width]
+    return out
 
 
 def draw(ranges: LesionRanges, batch: int, seed: int = 0) -> LesionParams:

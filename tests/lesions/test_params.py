@@ -86,13 +86,27 @@ def test_other_text_than_draws_is_refused(text: str) -> None:
         ("place", [[0.5] * 6]),
         ("coverage", [0.5, 2.0]),
         ("swallow_mm", [0.5, -2.0]),
+        ("haze_mm", [0.5, -2.0]),
+        ("haze_share", [0.5, 0.6]),
         ("elongation", [[1.0] * 6, [0.0] * 6]),
+        ("lacunarity", [2.0, 1.0]),
+        ("lacunarity", [2.0, 9.0]),
+        ("feature_mm", [10.0, 0.01]),
+        ("angle_deg", [[0.0] * 6, [1e5] * 6]),
+        ("place", [[0.5] * 6, [1.0] * 6]),
     ],
 )
 def test_draws_that_could_not_have_been_drawn_are_refused(name: str, value: Any) -> None:
     content = json.loads(params_to_json(sample(LesionRanges(), torch_generator(9), 2)))
     content[name] = value
     with pytest.raises(DataError, match="not lesion draws"):
+        params_from_json(json.dumps(content))
+
+
+def test_a_number_that_could_not_have_been_drawn_is_named_with_what_was_expected() -> None:
+    content = json.loads(params_to_json(sample(LesionRanges(), torch_generator(9), 2)))
+    content["edge_mm"][1] = 0.0
+    with pytest.raises(DataError, match=r"\(edge_mm must lie in 0.1 to 1000, got 0\)"):
         params_from_json(json.dumps(content))
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from covidssl.lesions import render
+from covidssl.lesions.places import _rim as rim
 from covidssl.lesions.places import centres
+from covidssl.randomness import torch_generator
 from tests.lesions.chest import PLAIN, chest, chest_volumes, draw, only
 
 SMALL = PLAIN.model_copy(update={"radius_mm": (8.0, 10.0), "foci": (4, 4)})
@@ -93,6 +95,32 @@ def test_lower_says_nothing_about_slices() -> None:
     assert torch.equal(
         centres(lungs[:, 0], params, pixel_mm), centres(lungs[:, 0], other, pixel_mm)
     )
+
+
+def test_centres_are_the_same_under_autocast() -> None:
+    params = draw(SMALL.model_copy(update={"periphery": (0.9, 1.0)}), 16)
+    for _, lungs, voxel_mm in (chest(16), chest_volumes(16)):
+        plain = centres(lungs[:, 0], params, voxel_mm)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(centres(lungs[:, 0], params, voxel_mm), plain)
+
+
+def test_the_rim_is_nearness_to_what_is_not_chest() -> None:
+    """As counted by hand: in each window of 25 mm, the share that lies outside."""
+    generator = torch_generator(4)
+    inside = torch.rand((2, 9, 13), generator=generator) < 0.7
+    mm = torch.tensor([[7.0, 11.0], [4.0, 30.0]])
+    seen = inside.cumsum(-1)
+    filled = (seen > 0) & (inside.flip(-1).cumsum(-1).flip(-1) > 0)
+    found = rim(inside, mm)
+    for n in range(2):
+        reach_y, reach_x = (int(25 // size) for size in mm[n].tolist())
+        for y in range(9):
+            for x in range(13):
+                window = filled[n, max(0, y - reach_y) : y + reach_y + 1]
+                window = window[:, max(0, x - reach_x) : x + reach_x + 1].float()
+                expected = min(1.0, 2 * (1 - float(window.mean())))
+                assert float(found[n, y, x]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_lungs_of_one_voxel_can_be_hit() -> None:

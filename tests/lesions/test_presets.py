@@ -8,7 +8,7 @@ import pytest
 
 from covidssl.config import dump_config, load_config
 from covidssl.errors import UsageError
-from covidssl.experiments import PretrainConfig
+from covidssl.experiments import PretrainConfig, PreviewConfig
 from covidssl.lesions import LesionRanges, preset, preset_names
 from covidssl.yaml_text import read_yaml, write_yaml
 
@@ -99,3 +99,24 @@ def test_keys_beside_a_preset_change_it() -> None:
     assert changed == preset("ggo").model_copy(update={"clean_share": 0.4})
     with pytest.raises(UsageError, match="pretext.lesions: unknown lesion preset 'gg'"):
         load_config(PretrainConfig, None, ["pretext.lesions.preset=gg"])
+
+
+def test_a_file_may_change_a_preset_or_another_file(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("preset: ggo\nclean_share: 0.3\n")
+    second.write_text(f"preset: {first}\nfoci: [2, 3]\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"lesions: {first}\n")
+    changed = preset("ggo").model_copy(update={"clean_share": 0.3})
+    assert load_config(PreviewConfig, None, [f"lesions={first}"]).lesions == changed
+    assert load_config(PreviewConfig, config).lesions == changed
+    twice = load_config(PretrainConfig, None, [f"pretext.lesions={second}"]).pretext.lesions
+    assert twice == changed.model_copy(update={"foci": (2, 3)})
+
+
+def test_files_that_name_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(f"preset: {second}\n")
+    second.write_text(f"preset: {first}\n")
+    with pytest.raises(UsageError, match=r"lesions: files name each other in a circle: .*first"):
+        load_config(PreviewConfig, None, [f"lesions={first}"])

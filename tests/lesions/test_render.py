@@ -13,7 +13,8 @@ from torch import Tensor
 from covidssl.augment import to_hu
 from covidssl.hounsfield import LUNG_WINDOW_HU
 from covidssl.lesions import LesionRanges, preset, preset_names, render
-from tests.lesions.chest import chest, chest_volumes, draw, only
+from covidssl.perlin import Backend
+from tests.lesions.chest import PLAIN, chest, chest_volumes, draw, grown, only
 
 EVERYTHING = LesionRanges(
     clean_share=0.2, coverage=(0.5, 1.0), vessels_kept=(0.5, 1.0), dense_opacity=(0.5, 1.0),
@@ -21,28 +22,15 @@ EVERYTHING = LesionRanges(
 )  # fmt: skip
 
 
-def grown(lungs: Tensor, mm: float, pixel_mm: float) -> Tensor:
-    """Lungs and what lies within `mm` of them, (B, 1, H, W) bool, by brute force."""
-    reach = int(mm / pixel_mm) + 1
-    wide = torch.nn.functional.pad(lungs, (reach,) * 4)
-    out = torch.zeros_like(lungs)
-    height, width = lungs.shape[-2:]
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            if (dy * dy + dx * dx) ** 0.5 * pixel_mm <= mm:
-                top, left = reach + dy, reach + dx
-                out |= wide[..., top : top + height, left : left + width]
-    return out
-
-
 @pytest.mark.parametrize("name", preset_names())
 def test_lesions_stay_in_the_lungs_grown_by_what_they_swallow(name: str) -> None:
     hu, lungs, pixel_mm = chest(16)
     ranges = preset(name)
     rendered = render(hu, lungs, draw(ranges, 16), pixel_mm)
-    allowed = grown(lungs, ranges.swallow_mm[1], 320 / 96)
+    pixel = 320 / 96
+    allowed = grown(lungs, max(ranges.swallow_mm[1], 1.99 * pixel), pixel)
     assert float(rendered.lesion_map[~allowed].abs().max()) == 0
-    if ranges.swallow_mm[1] == 0 or ranges.kinds.consolidation + ranges.kinds.reversed_halo == 0:
+    if ranges.kinds.consolidation + ranges.kinds.reversed_halo == 0:
         assert float(rendered.lesion_map[~lungs].abs().max()) == 0
     assert float(rendered.lesion_map.max()) <= 1
     assert float(rendered.lesion_map.min()) == 0
@@ -72,6 +60,60 @@ def test_sets_without_dense_foci_never_lower_a_voxel(name: str) -> None:
     added = rendered.corrupted_hu - hu
     assert float(added.min()) >= 0
     assert float(added[rendered.lesion_map > 0.9].mean()) > 100
+
+
+def haze_profile(haze_mm: float, haze_share: float) -> tuple[Tensor, Tensor]:
+    """HU gained and lesion map from the middle of one focus of 40 mm outwards, 1 mm a voxel."""
+    lungs = torch.ones(1, 1, 161, 161, dtype=torch.bool)
+    ranges = only(
+        "ground_glass", PLAIN, foci=(1, 1), radius_mm=(40, 40), edge_mm=(4, 4),
+        opacity_hu=(200, 200), haze_mm=(haze_mm, haze_mm), haze_share=(haze_share, haze_share),
+    )  # fmt: skip
+    params = draw(ranges, 1)._replace(place=torch.tensor([[0.5]]))
+    rendered = render(lungs * -850.0, lungs, params, torch.ones(1, 2))
+    return rendered.corrupted_hu[0, 0, 80, 80:] + 850, rendered.lesion_map[0, 0, 80, 80:]
+
+
+def test_haze_fades_out_beyond_the_outline_and_ends_where_it_should() -> None:
+    gained, lesion = haze_profile(20.0, 0.4)
+    assert gained.tolist() == sorted(gained.tolist(), reverse=True)
+    assert float(gained[43]) == pytest.approx(0.4 * 200, abs=8)
+    assert float(gained[50]) == pytest.approx(0.2 * 200, abs=2)
+    assert float(gained[58]) > 0
+    assert float(gained[60:].abs().max()) == 0
+    assert float(lesion[60:].max()) == 0
+    torch.testing.assert_close(lesion, gained / 200, atol=1e-4, rtol=0)
+    assert int((lesion > 0.5).sum()) == pytest.approx(41, abs=1)
+
+
+@pytest.mark.parametrize(("haze_mm", "haze_share"), [(0.0, 0.5), (20.0, 0.0)])
+def test_haze_of_no_width_or_no_strength_changes_not_a_bit(
+    haze_mm: float, haze_share: float
+) -> None:
+    """Also beside a picture that has some."""
+    hu, lungs, pixel_mm = chest(8)
+    params = draw(EVERYTHING, 8)
+    none = params._replace(haze_mm=torch.zeros(8), haze_share=torch.zeros(8))
+    off = params._replace(
+        haze_mm=torch.tensor([20.0] + [haze_mm] * 7),
+        haze_share=torch.tensor([0.5] + [haze_share] * 7),
+    )
+    one, other = (render(hu, lungs, drawn, pixel_mm) for drawn in (none, off))
+    assert torch.equal(one.corrupted_hu[1:], other.corrupted_hu[1:])
+    assert torch.equal(one.lesion_map[1:], other.lesion_map[1:])
+
+
+def test_haze_stays_in_the_lungs_and_lowers_nothing() -> None:
+    hu, lungs, pixel_mm = chest(16)
+    ranges = only("ground_glass", LesionRanges(), clean_share=0)
+    params = draw(ranges, 16)
+    bare = render(hu, lungs, params._replace(haze_mm=torch.zeros(16)), pixel_mm)
+    hazy = render(hu, lungs, params._replace(haze_mm=torch.full((16,), 40.0)), pixel_mm)
+    assert torch.equal(hazy.corrupted_hu[~lungs], hu[~lungs])
+    assert float(hazy.lesion_map[~lungs].max()) == 0
+    assert float((hazy.corrupted_hu - bare.corrupted_hu).min()) > -0.01
+    assert float((hazy.corrupted_hu - hu).min()) >= 0
+    assert float((hazy.corrupted_hu - bare.corrupted_hu).max()) > 30
 
 
 def test_clean_draws_leave_the_slice_as_it_is() -> None:
@@ -133,6 +175,19 @@ def test_a_volume_has_the_same_bits_in_any_batch() -> None:
         apart = render(hu[rows], lungs[rows], params.take(rows), voxel_mm[rows])
         assert torch.equal(apart.corrupted_hu, together.corrupted_hu[rows])
         assert torch.equal(apart.lesion_map, together.lesion_map[rows])
+
+
+@pytest.mark.parametrize("backend", ["auto", "product"])
+def test_autocast_about_it_changes_not_a_bit(backend: Backend) -> None:
+    hu, lungs, pixel_mm = chest(6)
+    params = draw(EVERYTHING, 6)
+    volumes, solid, voxel_mm = chest_volumes(2)
+    for given in ((hu, lungs, params, pixel_mm), (volumes, solid, params.take([0, 1]), voxel_mm)):
+        plain = render(*given, backend)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = render(*given, backend)
+        assert torch.equal(plain.corrupted_hu, cast.corrupted_hu)
+        assert torch.equal(plain.lesion_map, cast.lesion_map)
 
 
 def test_lesion_size_follows_mm_not_pixels() -> None:
@@ -226,25 +281,6 @@ def test_the_backend_of_the_fields_changes_nothing_that_is_seen() -> None:
     params = draw(EVERYTHING, 4)
     one, other = (render(hu, lungs, params, pixel_mm, b).corrupted_hu for b in ("auto", "product"))
     torch.testing.assert_close(one, other, atol=0.5, rtol=0)
-
-
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    hu, lungs, pixel_mm = chest(2)
-    params = draw(LesionRanges(), 2)
-    with pytest.raises(ValueError, match="one shape"):
-        render(hu, lungs[:, :, 1:], params, pixel_mm)
-    with pytest.raises(ValueError, match="one shape"):
-        render(hu[:, 0], lungs[:, 0], params, pixel_mm)
-    with pytest.raises(ValueError, match="2 draws and voxel sizes"):
-        render(hu, lungs, params.take([0]), pixel_mm)
-    with pytest.raises(ValueError, match=r"voxel sizes \(2, 2\) for 2 pictures"):
-        render(hu, lungs, params, pixel_mm[:1])
-    with pytest.raises(ValueError, match=r"voxel sizes \(2, 3\) for 2 pictures"):
-        render(hu[:, :, None], lungs[:, :, None], params, pixel_mm)
-    ill = draw(LesionRanges(clean_share=0), 2)
-    for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="voxel in mm must be above 0"):
-            render(hu, lungs, ill, torch.full((2, 2), wrong))
 
 
 def test_an_edge_of_no_width_is_sharp() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
 
+from covidssl.lesions import densities, render
 from covidssl.lesions.septa import _points, septa
 from covidssl.randomness import torch_generator
+from tests.lesions.chest import chest, chest_volumes, draw, only
 
 
 def places(n: int, axes: int, cells: int) -> list[Tensor]:
@@ -63,3 +69,32 @@ def test_a_mesh_is_continuous_over_lattice_cells() -> None:
 def test_no_voxels_give_no_mesh() -> None:
     none = torch.zeros(0)
     assert septa([none, none], none.long(), torch.tensor([1]), [4, 4]).shape == (0,)
+
+
+@pytest.mark.parametrize("at_once", [1, 700, 5000, 10**9])
+@pytest.mark.parametrize("voxels", [densities._voxels, densities._all_voxels])
+def test_a_mesh_is_laid_piece_by_piece_to_the_same_bits(
+    at_once: int,
+    voxels: Callable[[Tensor], tuple[Tensor, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both ways of choosing voxels, the second being that of accelerators."""
+    ranges = only("crazy_paving", foci=(1, 3))
+    pictures = (*chest(5, size=41), draw(ranges, 5))
+    volumes = (*chest_volumes(3, depth=8, size=24), draw(ranges, 3))
+    cases = [(hu, lungs, params, mm) for hu, lungs, mm, params in (pictures, volumes)]
+    whole = [render(*case) for case in cases]
+    most = []
+
+    def counted(places: Sequence[Tensor], *given: Any) -> Tensor:
+        most.append(len(places[0]))
+        return septa(places, *given)
+
+    monkeypatch.setattr(densities, "_AT_ONCE", at_once)
+    monkeypatch.setattr(densities, "_voxels", voxels)
+    monkeypatch.setattr(densities, "septa", counted)
+    for case, expected in zip(cases, whole, strict=True):
+        found = render(*case)
+        assert torch.equal(found.corrupted_hu, expected.corrupted_hu)
+    # No fewer than a line of a slice, or a plane of a volume.
+    assert max(most) <= max(at_once, 24 * 24)
