@@ -18,8 +18,8 @@ import typer
 from rich.console import Console
 
 from benchmarks.rows import RESULTS, Device, Row, missed, replace_rows
-from benchmarks.tables import show, write_tables
-from covidssl.errors import CovidsslError
+from benchmarks.tables import show, shown_ratio, write_tables
+from covidssl.errors import CovidsslError, UsageError
 
 _WIDE = 170
 _QUICK_RESULTS = Path("work") / "benchmarks"
@@ -54,10 +54,15 @@ def main(
             write_tables(Subject, results or RESULTS)
             return
         folder = results or (_QUICK_RESULTS if quick else RESULTS)
+        published = folder.resolve() == RESULTS.resolve()
+        if quick and published:
+            raise UsageError(
+                f"--results {folder}: holds what the page shows; --quick is no result."
+            )
         behind = [
             row for subject in _chosen(only) for row in measure(subject, device, quick, folder)
         ]
-        if folder == RESULTS:
+        if published and not quick:
             write_tables(Subject, folder)
     except CovidsslError as error:
         typer.echo(str(error), err=True)
@@ -85,7 +90,7 @@ def measure(subject: Subject, where: Where, quick: bool, folder: Path) -> list[R
     behind = missed(found)
     for row in behind:
         asked = f"{row.bound} {row.bar}, {row.peer_name}"
-        console.print(f"missed: {row.case}: {row.ratio} ({asked})")
+        console.print(f"missed: {row.case}: {shown_ratio(row)} ({asked})")
     return behind
 
 

@@ -23,7 +23,8 @@ def peak_extra_mib(**field: Any) -> tuple[float, float]:
     """MiB in use at the peak above the output, and MiB of the output.
 
     Args:
-        **field: `size`, `cells`, `octaves`, `batch`, `backend` and whether scales are `drawn`.
+        **field: `size`, `cells`, `octaves`, `batch`, `backend`, `threads` and whether scales are
+            `drawn`.
     """
     command = [sys.executable, "-m", "benchmarks.memory", json.dumps(field)]
     done = subprocess.run(command, cwd=_ROOT, check=True, capture_output=True, text=True)
@@ -33,14 +34,13 @@ def peak_extra_mib(**field: Any) -> tuple[float, float]:
 
 def main(field: Annotated[str, typer.Argument(help="The field, as JSON.")]) -> None:
     """Draw a batch of fields once; write the MiB at the peak above the output, and the output's."""
-    import torch
-
     from benchmarks.contenders import Work
     from benchmarks.fields import draw
+    from benchmarks.timing import use_threads
 
-    torch.set_num_threads(1)
     wanted = json.loads(field)
     work = Work(tuple(wanted["size"]), wanted["cells"], wanted["octaves"])
+    use_threads(wanted["threads"])
     arguments = {name: wanted[name] for name in ("batch", "drawn", "backend")}
     small = Work((16,) * len(work.size), 2, work.octaves)
     draw(small, **arguments)()  # what is loaded and compiled once is no part of a field

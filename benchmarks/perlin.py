@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from math import prod
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from benchmarks.contenders import PEERS, REFERENCE, Work, contenders, missing
 from benchmarks.fields import backends, draw
 from benchmarks.memory import peak_extra_mib
 from benchmarks.rows import Bar, Device, Pair, Row, row
-from benchmarks.timing import Contender, interleaved, on_device
+from benchmarks.timing import Contender, interleaved, on_device, use_threads
 from covidssl.errors import UsageError
 from covidssl.perlin import Backend
 
@@ -41,6 +42,7 @@ class Plan(NamedTuple):
         barred: the batch and the number of threads that the bars are for; None for no bars.
         rounds: measurements of every contender.
         least_s: shortest time of one measurement in seconds.
+        fine: fields of which memory alone is measured: few pixels a cell.
     """
 
     scenes: tuple[tuple[tuple[int, ...], int], ...] = (((512, 512), 4), ((128, 128, 128), 3))
@@ -51,6 +53,7 @@ class Plan(NamedTuple):
     barred: tuple[int, int] | None = (32, 1)
     rounds: int = 7
     least_s: float = 0.05
+    fine: tuple[Work, ...] = (Work((512, 512), 128, 1), Work((128, 128, 128), 32, 1))
 
     def works(self) -> list[Work]:
         """Every field of the plan."""
@@ -113,13 +116,13 @@ def _on_cpu(work: Work, plan: Plan) -> Iterator[Row]:
             for way in ways
         ]
         writes = [one for batch in plan.batches for one in _writes(work, batch)]
-        before = _set_threads(threads)
+        before = use_threads(threads)
         try:
             seconds = interleaved(
                 [*with_threads, *contenders(work), *writes], plan.rounds, plan.least_s
             )
         finally:
-            _set_threads(before)
+            use_threads(before)
         for way in ways:
             yield from rows_of(way, work, threads, seconds, plan)
 
@@ -128,7 +131,7 @@ def rows_of(way: Ours, work: Work, threads: int, seconds: Seconds, plan: Plan) -
     """Our field, drawn one way, beside each of the others; all times are seconds a field."""
     barred = plan.barred == (way.batch, threads) and way.backend == backends("cpu")[0]
     bars = _BARS[way.drawn] if barred else {}
-    case = f"{title(work)}, {way.name}, {threads} thread{'s' * (threads > 1)}"
+    case = case_of(work, way, threads)
     ours = _ms(seconds[way.name])
     at_hand = [name for name in (REFERENCE, *PEERS) if name in seconds]
     fastest = min(
@@ -151,6 +154,11 @@ def title(work: Work) -> str:
     return f"{len(work.size)}D {size}, {work.octaves} octaves, {cells} cells"
 
 
+def case_of(work: Work, way: Ours, threads: int) -> str:
+    """The case of a row of a CPU."""
+    return f"{title(work)}, {way.name}, {threads} thread{'s' * (threads > 1)}"
+
+
 def _ms(seconds: Sequence[float]) -> list[float]:
     return [1000 * number for number in seconds]
 
@@ -165,32 +173,23 @@ def _writes(work: Work, batch: int, device: Device = "cpu") -> list[Contender]:
     ]
 
 
-def _set_threads(number: int) -> int:
-    """Use so many threads everywhere; returns how many torch used before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        import numba
-    except ImportError:
-        return before
-    # It refuses more than it was started with.
-    most: int = getattr(numba.config, "NUMBA_NUM_THREADS", number)
-    numba.set_num_threads(min(number, most))
-    return before
-
-
 def _memory(plan: Plan) -> Iterator[Row]:
-    """Peak memory above the output, of the largest batch, for both of its kinds."""
-    batch = plan.batches[-1]
+    """Peak memory above the output, of every batch on every number of threads, fine lattices too.
+
+    What is held beside the output must not grow with the lattice, nor weigh more for one field.
+    """
     bar = _MEMORY_BAR if plan.barred else None
-    for work in plan.works() if plan.barred else plan.works()[:1]:
-        for backend in backends("cpu"):
-            for drawn in (False, True):
-                extra, output = peak_extra_mib(
-                    **work._asdict(), batch=batch, drawn=drawn, backend=backend
-                )
-                case = f"{title(work)}, {Ours(backend, batch, drawn).name}, peak above the output"
-                yield row(case, "MiB", Pair([extra], [output]), "the output", Bar("at most", bar))
+    works = [*plan.works(), *plan.fine] if plan.barred else plan.works()[:1]
+    ways = [
+        Ours(backend, batch, drawn)
+        for backend in backends("cpu")
+        for batch in plan.batches
+        for drawn in (False, True)
+    ]
+    for work, threads, way in product(works, plan.threads, ways):
+        extra, output = peak_extra_mib(**work._asdict(), **way._asdict(), threads=threads)
+        case = f"{case_of(work, way, threads)}, peak above the output"
+        yield row(case, "MiB", Pair([extra], [output]), "the output", Bar("at most", bar))
 
 
 def _on_cuda(plan: Plan) -> Iterator[Row]:

@@ -35,9 +35,9 @@ class Row(NamedTuple):
         ours: median over the rounds.
         peer: median over the rounds.
         peer_name: whom ours is compared with.
-        ratio: median over the rounds of each round's own ratio; what it divides is said by `bound`
-            where there is a bar: `at least` is how many times better ours is, `at most` how many
-            times the peer ours costs.
+        ratio: median over the rounds of each round's own ratio, not rounded, so that a near miss
+            stays one; what it divides is said by `bound` where there is a bar: `at least` is how
+            many times better ours is, `at most` how many times the peer ours costs.
         bound: which side of the bar is good.
         bar: what was asked for; None where nothing was.
         met: whether the ratio is on the good side of the bar; None without one.
@@ -76,7 +76,7 @@ def row(case: str, unit: str, pair: Pair, peer_name: str, bar: Bar, device: Devi
     # How many times better (at least), or how many times the cost (at most).
     ours_on_top = pair.more_is_better == (bar.bound == "at least")
     top, bottom = (pair.ours, pair.peer) if ours_on_top else (pair.peer, pair.ours)
-    ratio = rounded(median(a / b for a, b in zip(top, bottom, strict=True)))
+    ratio = median(a / b for a, b in zip(top, bottom, strict=True))
     ours, peer = rounded(median(pair.ours)), rounded(median(pair.peer))
     met = is_met(ratio, bar.bound, bar.value)
     return Row(case, unit, ours, peer, peer_name, ratio, bar.bound, bar.value, met, device)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.rows import DEVICES, Device, Results, Row, read_results
+from benchmarks.rows import DEVICES, Device, Results, Row, is_met, read_results
 from covidssl.errors import DataError
 from covidssl.files import write_text
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 NAMES: dict[Device, str] = {"cpu": "CPU", "cuda": "GPU"}
+_MOST_PLACES = 17
 _SIGNS = {"at least": "≥", "at most": "≤"}
 
 
@@ -104,17 +105,25 @@ def sheets(rows: Sequence[Row]) -> Iterator[Sheet]:
         yield Sheet("All, the ratio in brackets", headings, frozenset({"case", "unit"}), lines)
 
 
+def shown_ratio(row: Row) -> str:
+    """The ratio of a row in as few digits as keep it on its own side of the bar."""
+    text, places = _number(row.ratio), 2
+    while is_met(float(text), row.bound, row.bar) is not row.met and places < _MOST_PLACES:
+        text, places = f"{row.ratio:.{places}f}", places + 1
+    return text
+
+
 def _bar_line(row: Row) -> list[str]:
     bar = f"{_SIGNS[row.bound]} {_number(row.bar)}" if row.bar is not None else ""
     peer = [row.peer_name, _number(row.peer)]
     met = "yes" if row.met else "no"
-    return [row.case, row.unit, _number(row.ours), *peer, _number(row.ratio), bar, met]
+    return [row.case, row.unit, _number(row.ours), *peer, shown_ratio(row), bar, met]
 
 
 def _case_line(key: tuple[str, str], found: dict[str, Row], peers: Sequence[str]) -> list[str]:
     ours = next(iter(found.values())).ours
     beside = [found.get(peer) for peer in peers]
-    cells = [f"{_number(row.peer)} ({_number(row.ratio)})" if row else "" for row in beside]
+    cells = [f"{_number(row.peer)} ({shown_ratio(row)})" if row else "" for row in beside]
     return [*key, _number(ours), *cells]
 
 

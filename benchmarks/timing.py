@@ -28,6 +28,20 @@ class Contender(NamedTuple):
     units: float = 1.0
 
 
+def use_threads(number: int) -> int:
+    """Use so many threads everywhere; returns how many torch used before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        import numba
+    except ImportError:
+        return before
+    # It refuses more than it was started with.
+    most: int = getattr(numba.config, "NUMBA_NUM_THREADS", number)
+    numba.set_num_threads(min(number, most))
+    return before
+
+
 def _nothing() -> None:
     """What a CPU waits for."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import platform
+import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,11 +34,12 @@ from benchmarks.rows import (
     replace_rows,
     row,
 )
-from benchmarks.tables import DOCUMENT, markdown, with_tables
+from benchmarks.tables import DOCUMENT, markdown, sheets, with_tables
 from benchmarks.timing import Contender, interleaved
 from covidssl.errors import DataError
 from covidssl.perlin import Backend
 
+main_module = sys.modules["benchmarks.__main__"]
 WORKS = [Work((16, 24), 2, 3), Work((8, 16, 24), 2, 2)]
 
 
@@ -71,6 +74,32 @@ def test_a_rate_is_compared_by_its_share_of_the_peers() -> None:
     pair = Pair([95.0], [100.0], more_is_better=True)
     assert row("case", "images/s", pair, "peer", Bar("at least", 0.95)).met is True
     assert row("case", "images/s", pair, "peer", Bar("at least", 0.96)).met is False
+
+
+@pytest.mark.parametrize(
+    ("ratio", "bar", "shown", "met"),
+    [
+        (249.96, Bar("at least", 250.0), "249.96", "no"),
+        (250.04, Bar("at least", 250.0), "250", "yes"),
+        (0.94996, Bar("at least", 0.95), "0.94996", "no"),
+        (1 / 2.50004, Bar("at most", 2.5), "2.50004", "no"),
+        (1 / 2.4996, Bar("at most", 2.5), "2.5", "yes"),
+    ],
+)
+def test_a_near_miss_is_a_miss_and_looks_like_one(
+    ratio: float, bar: Bar, shown: str, met: str
+) -> None:
+    near = row("case", "ms", Pair([1.0], [ratio]), "peer", bar)
+    (sheet,) = sheets([near])
+    line = dict(zip(sheet.headings, sheet.lines[0], strict=True))
+    assert (line["ratio"], line["met"]) == (shown, met)
+
+
+def test_a_near_miss_stays_one_in_the_file(tmp_path: Path) -> None:
+    near = row("case", "ms", Pair([1.0], [249.96]), "peer", Bar("at least", 250.0))
+    replace_rows(tmp_path / "perlin.json", "cpu", [near], [1])
+    (found,) = read_results(tmp_path / "perlin.json").rows
+    assert (found.ratio, found.met) == (249.96, False)
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
@@ -305,7 +334,7 @@ def test_a_full_run_without_its_peers_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_peak_memory_is_counted_above_the_output() -> None:
     extra, output = peak_extra_mib(
-        size=(256, 256), cells=4, octaves=2, batch=32, drawn=True, backend="product"
+        size=(256, 256), cells=4, octaves=2, batch=32, drawn=True, backend="product", threads=2
     )
     assert output == 32 * 256 * 256 * 4 / 2**20
     assert 0 <= extra < 100 * output
@@ -326,6 +355,44 @@ def test_a_quick_run_measures_everything_and_bars_nothing(subject: Subject, tmp_
     assert all(math.isfinite(number) for one in rows for number in (one.ours, one.peer, one.ratio))
     assert "no bar applies" in output
     assert "GPU: not measured" in output
+
+
+@pytest.mark.parametrize("folder", [RESULTS, Path("benchmarks/results")], ids=str)
+def test_a_quick_run_cannot_replace_what_the_page_shows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page, held = DOCUMENT.read_bytes(), {path: path.read_bytes() for path in RESULTS.iterdir()}
+    monkeypatch.chdir(RESULTS.parents[1])
+    # A failure must not cost the page either.
+    monkeypatch.setattr(main_module, "replace_rows", lambda *_: None)
+    monkeypatch.setattr(main_module, "write_tables", lambda *_: (tmp_path / "page").touch())
+    arguments = ("--only", "overhead", "--quick", "--device", "cpu", "--results", str(folder))
+    monkeypatch.setattr(overhead, "run", lambda device, quick: ([], (1,)))  # noqa: ARG005
+    code, output = run_command(*arguments)
+    assert code == 2
+    assert "--quick" in output
+    assert not (tmp_path / "page").exists()
+    assert DOCUMENT.read_bytes() == page
+    assert {path: path.read_bytes() for path in RESULTS.iterdir()} == held
+
+
+def test_memory_is_barred_for_every_batch_thread_way_and_fineness(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(**field: Any) -> tuple[float, float]:
+        asked.append(field)
+        return 3.1, 1.0
+
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(perlin_benchmark, "peak_extra_mib", measured)
+    rows = list(perlin_benchmark._memory(perlin_benchmark.FULL))
+    assert len(rows) == len({one.case for one in rows}) == len(asked)
+    assert {(one.bar, one.met) for one in rows} == {(3.0, False)}
+    fields_of = {(field["size"], field["cells"], field["octaves"]) for field in asked}
+    assert {((512, 512), 128, 1), ((128, 128, 128), 32, 1), ((512, 512), 8, 4)} <= fields_of
+    seen = {(field["batch"], field["threads"], field["backend"]) for field in asked}
+    backends = fields.backends("cpu")
+    assert seen == {(b, t, backend) for b in (1, 32) for t in (1, 2) for backend in backends}
 
 
 def test_strict_ends_with_one_where_a_bar_is_missed(
