@@ -42,6 +42,10 @@ Config = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must be new.")]
 
 
+# `experiments.MOST_SLICES`, which `--help` cannot wait for; a test holds the two together.
+_MOST_SLICES = 32
+
+
 class Devices(StrEnum):
     """Where a network runs."""
 
@@ -125,7 +129,11 @@ def preview(
     ] = None,
     slab: Annotated[
         int | None,
-        typer.Option(min=2, help="Draw in 3D through this many neighbouring slices of a scan."),
+        typer.Option(
+            min=2,
+            max=_MOST_SLICES,
+            help="Draw in 3D through this many neighbouring slices of a scan.",
+        ),
     ] = None,
     replay: Annotated[
         Path | None,
@@ -139,7 +147,8 @@ def preview(
 
     Writes `preview.html`, a page of presets side by side with their densities; `preview.png`, a
     sheet clean / lung mask / pseudo-lesion / difference with the numbers of each draw; and
-    `draws.json`, from which `--replay` draws the same lesions again.
+    `draws.json`, from which `--replay` draws the same lesions again. Unless `frame.pixels` is given
+    the store's kind of pixel is taken.
     """
     from covidssl.commands import preview as verb
     from covidssl.config import load_config

@@ -21,6 +21,8 @@ from covidssl.phantom import phantom_chest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IMAGE = re.compile(r"""(?:!\[[^]]*\]\(|<img[^>]*\ssrc=["'])([^)"'\s]+)""")
 SMALL = ["frame.pixels=hu", "training.steps=1", "training.batch_size=2"]
 
 
@@ -63,6 +65,27 @@ def test_every_verb_of_the_readme_exists() -> None:
     }  # fmt: skip
     for verb in verbs:
         assert runner.invoke(app, [verb, "--help"]).exit_code == 0, verb
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_image_of_a_page_comes_with_the_project(page: Path) -> None:
+    links = [link for link in IMAGE.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    images = [(page.parent / link).resolve() for link in links]
+    assert [link for link, image in zip(links, images, strict=True) if not image.is_file()] == []
+    assert {image for image in images if ROOT not in image.parents} == set()
+    if not (ROOT / ".git").exists():
+        pytest.skip("what git ignores is known in a checkout alone")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--"]
+    for image in images:
+        kept = subprocess.run([*command, image], cwd=ROOT, check=True, capture_output=True).stdout
+        assert kept, f"{image.name}: git ignores it, so that nobody else has it"
+
+
+def test_the_images_of_the_readme_are_found() -> None:
+    assert "docs/images/pseudo-lesions.png" in IMAGE.findall(README)
+    assert IMAGE.findall("<img alt='x' src='a.png'> ![](b.png 'c') ![d](e.png)") == [
+        "a.png", "b.png", "e.png",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)h#][^)]*)\)", README))))

@@ -23,6 +23,7 @@ from covidssl.preview import (
     rendered_hashes,
     sheet,
     shown_slices,
+    with_pixels_of,
     write_gallery,
 )
 from covidssl.runs import IfExists, RunFolder
@@ -48,11 +49,12 @@ def main(
         replay: draws to render again: a `draws.json`, or draws as `params_to_json` writes them.
 
     Raises:
-        CovidsslError: for an output that exists, a store of another pixel kind, or a replay that
-            does not fit it; nothing is written then.
+        CovidsslError: for an output that exists, a store of another pixel kind than is asked for,
+            or a replay that does not fit it; nothing is written then.
     """
     store = Store.open(store_path)
     if replay is None:
+        config = with_pixels_of(store, config)
         stored = StoredFrames(store, config.frame)
         plan, data = fresh_plan(config, chosen_places(store, config)), {}
     else:

@@ -11,6 +11,7 @@ from covidssl.preview.drawing import (
     compared,
     fresh_plan,
     rendered_hashes,
+    with_pixels_of,
 )
 from covidssl.preview.gallery import column_of, origin, write_gallery
 from covidssl.preview.replay import draws_json, read_replay
@@ -32,5 +33,6 @@ __all__ = [
     "rendered_hashes",
     "sheet",
     "shown_slices",
+    "with_pixels_of",
     "write_gallery",
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import model_validator
 
 from covidssl.config import load_config
 from covidssl.errors import DataError, UsageError
@@ -20,6 +21,7 @@ from covidssl.lesions import (
     preset_names,
     sample,
 )
+from covidssl.lesions.presets import named
 from covidssl.randomness import torch_generator
 from covidssl.store import Store, StoredSlice
 
@@ -27,6 +29,15 @@ OWN = "this plan"
 """Name of the column of the configuration's own `lesions`."""
 
 _STREAM = 61
+
+
+class _FromFile(LesionRanges):
+    """Ranges of a file, which may name the preset or the file that it changes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_what_it_changes(cls, values: Any) -> Any:
+        return named(values)
 
 
 class Drawing(NamedTuple):
@@ -95,6 +106,14 @@ def fresh_plan(config: PreviewConfig, places: Sequence[int]) -> Plan:
     return Plan(tuple(places), drawn(OWN, config.lesions), shown, config.slab)
 
 
+def with_pixels_of(store: Store, config: PreviewConfig) -> PreviewConfig:
+    """The configuration, with the store's kind of pixel where it says none."""
+    if "pixels" in config.frame.model_fields_set:
+        return config
+    frame = config.frame.model_copy(update={"pixels": store.pixels})
+    return config.model_copy(update={"frame": frame})
+
+
 def chosen_places(store: Store, config: PreviewConfig) -> tuple[int, ...]:
     """Places of the slices that a preview shows: spread over the store, or neighbours.
 
@@ -152,7 +171,8 @@ def compared(config: PreviewConfig, lesions: Sequence[str]) -> PreviewConfig:
         if given in preset_names():
             presets.append(given)
         elif path.suffix in (".yaml", ".yml"):
-            ranges[name] = load_config(LesionRanges, path)
+            read = load_config(_FromFile, path)
+            ranges[name] = LesionRanges.model_validate(read.model_dump())
         else:
             raise UsageError(
                 f"--lesions {given}: is neither a preset ({', '.join(preset_names())}) nor a YAML "

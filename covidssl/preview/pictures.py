@@ -18,6 +18,8 @@ HU_ENDS = (-1000.0, 200.0)
 """Ends of the histograms; what lies outside counts into the first and the last bin."""
 
 DIFFERENCE_HU = 600.0
+"""A difference that is shown in the full red or blue, on the page and on the sheet."""
+
 CHART = (240, 90)
 """Width and height of a histogram in units of its SVG."""
 
@@ -31,7 +33,7 @@ def grey_png(hu: Plane) -> bytes:
 
 
 def difference_png(difference_hu: Plane) -> bytes:
-    """A difference (H, W): what was added is red, what was taken away blue, up to 600 HU."""
+    """A difference (H, W) in HU: what was added is red, what was taken away blue."""
     share = np.clip(difference_hu / DIFFERENCE_HU, -1, 1)
     # An even number of steps to either side of 0, so that nothing is exactly white.
     picture = Image.fromarray(np.rint(share * 127 + 127).astype(np.uint8), mode="P")

@@ -13,7 +13,13 @@ from covidssl.errors import CovidsslError, DataError, UsageError
 from covidssl.experiments import MOST_SLICES, PreviewConfig
 from covidssl.frames import Frame
 from covidssl.lesions import LesionParams, LesionRanges, params_from_json, params_to_json
-from covidssl.preview.drawing import Drawing, Plan, are_neighbours, spread_places
+from covidssl.preview.drawing import (
+    Drawing,
+    Plan,
+    are_neighbours,
+    spread_places,
+    with_pixels_of,
+)
 from covidssl.store import Store
 from covidssl.version import __version__
 
@@ -21,9 +27,6 @@ FORMAT = "covidssl-draws-1"
 
 _MOST_BYTES = 16 * 2**20
 _MOST_COLUMNS = 32
-_LARGEST = 1e5
-_CELLS = ("feature_mm", "texture_mm", "mesh_mm")
-_SMALLEST_CELL_MM = 0.1
 
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -130,12 +133,10 @@ def read_replay(path: Path, store: Store, config: PreviewConfig) -> tuple[Plan, 
         first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise _refusal(path, f"{place}: {first['msg']}") from error
-    _check_slices(path, draws, store)
+    _check_content(path, draws, store)
     if "frame" in config.model_fields_set and config.frame != draws.frame:
         raise UsageError(f"--replay {path}: was drawn with another frame; leave 'frame' out.")
     count = len(draws.slices)
-    if len({draw.name for draw in draws.draws}) < len(draws.draws):
-        raise _refusal(path, "two of its columns have one name")
     plan = Plan(
         tuple(one.place for one in draws.slices),
         _drawing(path, draws.sheet, count, draws.slab),
@@ -188,11 +189,12 @@ def _bare(
     if len(places) < count:
         raise _refusal(path, f"it holds {count} draws, and the store {len(store.slices)} slices")
     drawing = Drawing("replay", None, None, _checked(path, params, count))
-    config = PreviewConfig(frame=config.frame, presets=(), slices=count)
+    frame = with_pixels_of(store, config).frame
+    config = PreviewConfig(frame=frame, presets=(), slices=count)
     return Plan(places, drawing, (drawing,)), config
 
 
-def _check_slices(path: Path, draws: _Draws, store: Store) -> None:
+def _check_content(path: Path, draws: _Draws, store: Store) -> None:
     if draws.store != store.fingerprint:
         raise DataError(
             f"{path}: was drawn on another store than {store.folder} (fingerprints "
@@ -205,6 +207,8 @@ def _check_slices(path: Path, draws: _Draws, store: Store) -> None:
     lines = [store.slices[one.place] for one in draws.slices]
     if draws.slab and not all(map(are_neighbours, lines, lines[1:])):
         raise _refusal(path, "the slices of its slab are no neighbours")
+    if len({draw.name for draw in draws.draws}) < len(draws.draws):
+        raise _refusal(path, "two of its columns have one name")
 
 
 def _drawing(path: Path, draw: _Draw, count: int, slab: bool) -> Drawing:
@@ -223,17 +227,9 @@ def _params(path: Path, content: Mapping[str, Any]) -> LesionParams:
 
 
 def _checked(path: Path, params: LesionParams, count: int) -> LesionParams:
-    """The draws, when they are one a slice and their fields end in reasonable time."""
+    """The draws, when they are as many as belong; what they may hold is checked in reading them."""
     if len(params.seed) != count:
         raise _refusal(path, f"it holds {len(params.seed)} draws where {count} belong")
-    for name, values in params._asdict().items():
-        if name == "seed" or not len(values):
-            continue
-        if values.double().abs().max() > _LARGEST:
-            raise _refusal(path, f"'{name}' holds a number above {_LARGEST:g}")
-        # The lattice of a Perlin field grows without end as its cells shrink.
-        if name in _CELLS and values.min() < _SMALLEST_CELL_MM:
-            raise _refusal(path, f"'{name}' holds a length below {_SMALLEST_CELL_MM} mm")
     return params
 
 

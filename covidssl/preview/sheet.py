@@ -19,10 +19,13 @@ from covidssl.files import replacing
 from covidssl.hounsfield import LUNG_WINDOW_HU, hu_to_unit
 from covidssl.lesions import Rendered
 from covidssl.preview.numbers import numbers
+from covidssl.preview.pictures import DIFFERENCE_HU
 
-COLUMNS = ("clean", "lung mask", "with pseudo-lesions", "difference (±600 HU)", "the draw")
+COLUMNS = (
+    "clean", "lung mask", "with pseudo-lesions", f"difference (±{DIFFERENCE_HU:.0f} HU)",
+    "the draw",
+)  # fmt: skip
 LUNG_COLOUR, LESION_COLOUR = "#4fc3f7", "#ffb300"
-DIFFERENCE_HU = 600.0
 _ROW_INCHES = 2.0
 _NUMBERS_WIDTH = 1.7
 _MOST_LINES = 12
