@@ -1,4 +1,7 @@
-"""YAML 1.2 as configurations are written in it: read and written without surprises."""
+"""YAML 1.2 as configurations are written in it: read and written without surprises.
+
+The core schema of YAML 1.2.2, section 10.3.2, but that `0o17` and `0x1F` are text.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from covidssl.errors import UsageError
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML 1.2 scalars: `1e-3` is a number, and `no`, `on`, `yes` are words."""
+    """YAML 1.2 scalars: `1e-3` and `010` are numbers; `no`, `on` and `2020-01-01` are text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping, without keys that stand in it twice: the first would be lost silently."""
@@ -24,16 +27,29 @@ class _Yaml(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def decimal(self, node: yaml.ScalarNode) -> int:
+        """An integer of base ten, whatever it begins with."""
+        try:
+            return int(self.construct_scalar(node), 10)
+        except ValueError as error:
+            problem = f"'{node.value[:20]}...' is too long" if len(node.value) > _LONG else None
+            problem = problem or f"'{node.value}' is no integer"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
+
 
 class _Writer(yaml.SafeDumper):
     """Quotes what `_Yaml` would otherwise read as something else."""
 
 
+_LONG = 1000
+# Dates and the `=` of YAML 1.1: text in 1.2.
+_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 _SCALARS: dict[str, tuple[str, str]] = {
     "tag:yaml.org,2002:bool": (r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    "tag:yaml.org,2002:int": (r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    "tag:yaml.org,2002:int": (r"^[-+]?[0-9]+$", "-+0123456789"),
     "tag:yaml.org,2002:float": (
-        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$",
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"
+        r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$",
         "-+0123456789.",
     ),
 }
@@ -41,13 +57,16 @@ _SCALARS: dict[str, tuple[str, str]] = {
 
 def _use_yaml_1_2(kind: type[_Yaml] | type[_Writer]) -> None:
     kind.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _SCALARS]
+        first: [
+            (tag, pattern) for tag, pattern in resolvers if tag not in _SCALARS and tag not in _TEXT
+        ]
         for first, resolvers in kind.yaml_implicit_resolvers.items()
     }
     for tag, (pattern, first) in _SCALARS.items():
         kind.add_implicit_resolver(tag, re.compile(pattern), list(first))
 
 
+_Yaml.add_constructor("tag:yaml.org,2002:int", _Yaml.decimal)
 _use_yaml_1_2(_Yaml)
 _use_yaml_1_2(_Writer)
 
@@ -67,9 +86,13 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(
-            f"{where}{line}: this is no YAML: {getattr(error, 'problem', '')}."
-        ) from error
+        reason = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise UsageError(f"{where}{line}: this is no YAML: {reason}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{where}: this is no YAML: it is nested too deeply.") from error
+    # What a tag such as `!!float` says of its text, and the text does not keep.
+    except (ValueError, LookupError, AttributeError) as error:
+        raise UsageError(f"{where}: this is no YAML: a value does not fit its tag.") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

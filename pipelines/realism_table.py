@@ -99,9 +99,11 @@ def _intro(counts: str, settings: Mapping[str, Any]) -> str:
         "are not HU: every slice is put to nominal HU by its own aerated lung (-850) and soft "
         "tissue (+40); both lungs together are taken for 270 mm wide. **Two diseased cases are "
         "few**: intervals (95 %, resampling blocks of neighbouring slices within a case) say how "
-        "steady a number is for these two, not how other patients would differ. Cases 2, 4 and 7 "
-        "were not opened.\n\nWasserstein distance to the real lesions, smaller is closer. The "
-        "first row, real case 1 against real case 3, is the scale: nothing needs to be closer."
+        "steady a number is for these two, not how other patients would differ. Resampling "
+        "moves a distance up; the lower ends are corrected for that (covidssl/realism/"
+        "two_sample.py). Cases 2, 4 and 7 were not opened.\n\n"
+        "Wasserstein distance to the real lesions, smaller is closer. The first row, "
+        "real case 1 against real case 3, is the scale: nothing needs to be closer."
     )
 
 

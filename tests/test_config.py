@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from covidssl.experiments import (
     PreviewConfig,
 )
 from covidssl.hounsfield import Pixels
+from covidssl.yaml_text import parse_yaml, write_yaml
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # Presets of lesions are no configuration of a verb: tests/lesions/test_presets.py loads them.
@@ -118,6 +120,45 @@ def test_a_word_that_old_yaml_took_for_a_switch_is_text(word: str, tmp_path: Pat
 @pytest.mark.parametrize("text", ["08", "010"])
 def test_a_leading_zero_makes_no_octal_number(text: str) -> None:
     assert load_config(PretrainConfig, None, [f"seed={text}"]).seed == int(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("010", 10), ("-007", -7), ("+12", 12), ("0", 0), ("08", 8), ("1_000", "1_000"),
+        ("2020-01-01", "2020-01-01"), ("2001-12-14 21:59:43.10 -5", "2001-12-14 21:59:43.10 -5"),
+        ("12:30", "12:30"), ("=", "="), ("no", "no"), ("1e3", 1000.0), ("-.INF", -inf),
+        ("0o17", "0o17"), ("0x1F", "0x1F"), ("-", [None]),
+    ],
+)  # fmt: skip
+def test_a_scalar_is_what_yaml_1_2_takes_it_for(text: str, value: object) -> None:
+    found = parse_yaml(text, "here")
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["010", "2020-01-01", "=", "-.INF", ".NaN", "+1", "12:30", "1e3"])
+def test_text_that_looks_like_something_else_is_read_back_as_text(text: str) -> None:
+    assert parse_yaml(write_yaml({"a": text}), "here") == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 3000, "here: this is no YAML: it is nested too deeply"),
+        ("a: 1\nb: " + "9" * 5000, r"here, line 2: .*'9{20}\.\.\.' is too long"),
+        ("a: b\x07", r"here: this is no YAML: .*#x0007: special characters are not allowed"),
+        ("a: !!int many", "here, line 1: .*'many' is no integer"),
+        ("a: !!float many", "here: .*does not fit its tag"),
+        ("a: !!bool many", "here: .*does not fit its tag"),
+        ("a: !!timestamp soon", "here: .*does not fit its tag"),
+    ],
+    ids=["nested", "long", "control character", "int", "float", "bool", "timestamp"],
+)
+def test_yaml_that_cannot_be_read_is_refused_with_a_reason(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refusal:
+        parse_yaml(text, "here")
+    assert len(str(refusal.value)) < 200
 
 
 def test_class_called_by_a_number_is_text() -> None:

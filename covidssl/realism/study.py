@@ -245,17 +245,35 @@ def percentiles(described: Described) -> dict[str, Any]:
 
 
 def cache_key(design: Design, ranges: LesionRanges | None, effort: Effort) -> str:
-    """Text that changes with whatever a measurement depends on, but for the code of this stage.
+    """Text that changes with whatever a measurement depends on.
 
-    The lesion engine is in it through what it draws.
+    The lesion engine is in it through what it draws, this stage through its sources.
     """
-    slices = [len(stack.hu) for stack in (*design.diseased.values(), design.normal)]
-    content: list[Any] = [vars(effort), slices, design.dense_hu]
+    stacks = [stack_digest(stack) for stack in (*design.diseased.values(), design.normal)]
+    sources = sources_digest(Path(__file__).parent)
+    content: list[Any] = [vars(effort), stacks, design.dense_hu, sources]
     if ranges is not None:
         generator = torch_generator(effort.seed, 8)
         drawn = with_pseudo_lesions(design.normal, ranges, generator, "key").hu
         content += [ranges.model_dump(mode="json"), hashlib.sha256(drawn.tobytes()).hexdigest()]
     return json.dumps(content, sort_keys=True)
+
+
+def stack_digest(stack: Stack) -> str:
+    """SHA-256 of all that a stack holds."""
+    digest = hashlib.sha256(repr((stack.name, stack.pixel_mm, stack.hu.shape)).encode())
+    for array in (stack.hu, stack.lungs, stack.lesions, stack.level, stack.cluster):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def sources_digest(folder: Path) -> str:
+    """SHA-256 of the names and the text of the Python files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def _scan_against_scan(design: Design, effort: Effort) -> dict[str, Any]:

@@ -3,11 +3,19 @@
 Lesions of neighbouring slices are the same lesion seen twice: intervals come from resampling
 clusters (case x block of slices), within each case. They say how steady the numbers are for these
 cases; how other patients would differ, two cases cannot tell.
+
+A distance is never negative: sampling alone moves it up, and resampling moves it up once more, so
+that all percentiles of the resamples may lie above the estimate. Noise adds to distances as squares
+do. The lower end of an interval is therefore that of the basic bootstrap, which turns the resamples
+about the estimate, on the scale of squares (Davison and Hinkley 1997, Bootstrap Methods and their
+Application, section 5.2); the upper end is the percentile, which errs upwards.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +37,10 @@ DISTANCES = ("inside", "ring", *NAMES)
 def distances(
     left: Described, right: Described, draws: int, key: tuple[int, ...]
 ) -> dict[str, Estimate | None]:
-    """Wasserstein distances, in the descriptor's unit, with 95 % percentile intervals.
+    """Wasserstein distances, in the descriptor's unit, with the 95 % intervals of `interval`.
 
     `inside` and `ring` compare all pixels, every lesion weighing the same; the others one number
-    a lesion. A distance is never negative, so that sampling alone moves it, and its interval, up.
+    a lesion. An interval from 0 says that the groups may be alike.
 
     Args:
         left: one group of lesions.
@@ -52,9 +60,20 @@ def distances(
             found[name] = None
             continue
         drawn = [_distance(a[rows], b[others]) for rows, others in resampled]
-        low, high = np.nanpercentile(drawn, (2.5, 97.5))
-        found[name] = Estimate(_distance(a, b), float(low), float(high))
+        found[name] = interval(_distance(a, b), drawn)
     return found
+
+
+def interval(value: float, drawn: Sequence[float]) -> Estimate:
+    """A distance with its 95 % bootstrap interval: it holds the distance and never ends below 0.
+
+    Args:
+        value: the distance.
+        drawn: the distance in every resample; NaN where it could not be had.
+    """
+    low, high = (float(end) for end in np.nanpercentile(drawn, (2.5, 97.5)))
+    turned = math.sqrt(max(0.0, 2 * value**2 - high**2))
+    return Estimate(value, min(turned, low, value), max(high, value))
 
 
 def alone(left: Described, right: Described) -> dict[str, float | None]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from covidssl.lesions import preset
 from covidssl.randomness import numpy_generator, torch_generator
-from covidssl.realism import Effort, cache_key, read_design
+from covidssl.realism import Effort, cache_key, read_design, study
 from covidssl.realism.cases import read_case
 from covidssl.realism.pseudo import FAR_MM, free_lung, matched_rows, with_discs, with_pseudo_lesions
 from pipelines.lesion_realism import main
@@ -51,7 +53,7 @@ def test_every_preset_is_measured_with_intervals(measured: Path) -> None:
     for found in results["presets"].values():
         assert found["normal"]["lesions"] > 0
         value, low, high = found["normal"]["distances"]["inside"]
-        assert 0 <= low <= high
+        assert 0 <= low <= value <= high
         assert value > 0
     assert results["settings"]["seed"] == 0
     assert results["real"]["cases"]["case 1"]["lesions"] == 20
@@ -90,6 +92,36 @@ def test_other_ranges_are_measured_anew(data: Path) -> None:
     design = read_design(data / "medseg-9")
     keys = {cache_key(design, preset(name), Effort()) for name in ("covid", "ggo", "covid")}
     assert len(keys) == 2
+
+
+def test_other_pixels_are_measured_anew(data: Path) -> None:
+    design = read_design(data / "medseg-9")
+    before = cache_key(design, None, Effort())
+    lesions = design.diseased[3].lesions.copy()
+    lesions[0, 0, 0] ^= True
+    marked = replace(design.diseased[3], lesions=lesions)
+    hu = design.normal.hu.copy()
+    hu[-1, 5, 5] += 1
+    others = [
+        replace(design, diseased=design.diseased | {3: marked}),
+        replace(design, normal=replace(design.normal, hu=hu)),
+        replace(design, normal=replace(design.normal, pixel_mm=design.normal.pixel_mm * 1.01)),
+    ]
+    assert len({before, *(cache_key(other, None, Effort()) for other in others)}) == 4
+
+
+def test_another_code_measures_anew(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "realism"
+    shutil.copytree(Path(study.__file__).parent, folder)
+    design = read_design(data / "medseg-9")
+    before = cache_key(design, None, Effort())
+    monkeypatch.setattr(study, "__file__", str(folder / "study.py"))
+    assert cache_key(design, None, Effort()) == before
+    with (folder / "two_sample.py").open("a", encoding="utf-8") as source:
+        source.write("# changed\n")
+    assert cache_key(design, None, Effort()) != before
 
 
 def test_a_page_without_markers_gets_them(tmp_path: Path) -> None:

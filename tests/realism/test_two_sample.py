@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covidssl.realism.descriptors import BINS_HU, NAMES, PROFILE_MM, Described
-from covidssl.realism.two_sample import alone, distances, dividing_hu, resample
+from covidssl.realism.two_sample import alone, distances, dividing_hu, interval, resample
 
 
 def group(seed: int, shift: float = 0.0, n: int = 80) -> Described:
@@ -39,6 +39,42 @@ def test_a_shift_of_density_is_the_distance() -> None:
     ring = found["ring"]
     assert ring is not None
     assert ring.value < 12
+
+
+@pytest.mark.parametrize("shift", [0.0, 10.0, 120.0])
+def test_every_interval_holds_its_estimate_and_ends_at_0_or_above(shift: float) -> None:
+    for estimate in distances(group(0), group(1, shift), 50, (0,)).values():
+        assert estimate is not None
+        assert 0 <= estimate.low <= estimate.value <= estimate.high
+
+
+def test_groups_that_are_alike_may_be_at_no_distance() -> None:
+    for seed in range(3):
+        found = distances(group(2 * seed), group(2 * seed + 1), 50, (seed,))
+        lows = [estimate.low for estimate in found.values() if estimate is not None]
+        assert len(lows) == len(found)
+        # Five in a hundred intervals miss what they should hold.
+        assert sum(low > 0 for low in lows) <= 1
+
+
+def test_the_bias_of_resampling_is_taken_off_the_lower_end() -> None:
+    drawn = [float(number) for number in range(100, 141)] + [float("nan")]
+    assert interval(120.0, drawn) == pytest.approx((120.0, (2 * 120**2 - 139**2) ** 0.5, 139.0))
+    # All resamples above the estimate: what they show is bias, not a larger distance.
+    assert interval(40.0, drawn) == (40.0, 0.0, 139.0)
+    assert interval(150.0, drawn) == (150.0, 101.0, 150.0)
+
+
+@pytest.mark.parametrize("true", [0.0, 40.0])
+def test_intervals_hold_the_distance_of_what_the_groups_were_drawn_from(true: float) -> None:
+    # Over few clusters any bootstrap is too sure: two dozen of them.
+    held = 0
+    for seed in range(30):
+        pair = group(seed, n=240), group(100 + seed, true, n=240)
+        found = distances(*pair, 60, (seed,))["inside_hu"]
+        assert found is not None
+        held += found.low <= true <= found.high
+    assert held >= 26
 
 
 def test_the_same_key_gives_the_same_intervals() -> None:
