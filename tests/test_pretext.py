@@ -178,3 +178,21 @@ def test_lesions_may_be_named() -> None:
 def test_the_backend_of_the_noise_is_the_plans() -> None:
     auto, product = (batch_of(PretextPlan(augment=STILL, backend=b)) for b in ("auto", "product"))
     torch.testing.assert_close(auto.corrupted, product.corrupted, atol=1e-3, rtol=0)
+
+
+def test_the_reference_backend_draws_the_same_lesions_from_noise_of_its_own() -> None:
+    pytest.importorskip("noise")
+    lesions = LesionRanges(foci=(1, 1), clean_share=0, octaves=(1, 1))
+    drawn = {
+        name: corrupt(
+            slices(1, 32), PretextPlan(lesions=lesions, augment=STILL, backend=name),
+            LUNG_WINDOW_HU, 5, (0, 0),
+        )
+        for name in ("auto", "reference")
+    }  # fmt: skip
+    (auto, params), (reference, same) = drawn["auto"], drawn["reference"]
+    assert params.rows() == same.rows()
+    assert not torch.equal(auto.corrupted, reference.corrupted)
+    # One place and size, another outline: most of the two lesions lies in both.
+    both = torch.minimum(auto.lesion, reference.lesion).sum()
+    assert both > 0.5 * torch.maximum(auto.lesion, reference.lesion).sum()
