@@ -15,6 +15,7 @@ from benchmarks.fields import backends, draw
 from benchmarks.memory import peak_extra_mib
 from benchmarks.rows import Bar, Device, Pair, Row, row
 from benchmarks.timing import Contender, interleaved, on_device, use_threads
+from covidssl.commands.progress import track
 from covidssl.errors import UsageError
 from covidssl.perlin import Backend
 
@@ -98,7 +99,8 @@ def run(device: Device, quick: bool) -> tuple[list[Row], tuple[int, ...]]:
             f"Not installed: {', '.join(absent)}. A bar is met only beside every peer: "
             f"pip install -e '.[bench]'."
         )
-    rows = [found for work in plan.works() for found in _on_cpu(work, plan)]
+    works = track(plan.works(), "Perlin fields", len(plan.works()))
+    rows = [found for work in works for found in _on_cpu(work, plan)]
     return rows + list(_memory(plan)), plan.threads
 
 
