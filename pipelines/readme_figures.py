@@ -31,7 +31,7 @@ def main(
         shown = sheet.convert("RGB").crop((0, 0, sheet.width, round(sheet.height * 0.675)))
         shown.quantize(128).save(IMAGES / "pseudo-lesions.png", optimize=True)
     photograph(demo / "report.html", IMAGES / "report.png", (1100, 1330))
-    photograph(demo / "preview" / "preview.html", IMAGES / "gallery.png", (1500, 1100))
+    photograph(demo / "preview" / "preview.html", IMAGES / "gallery.png", (1500, 1540))
     typer.echo("\n".join(str(IMAGES / f"{name}.png") for name in WRITTEN))
 
 
