@@ -15,6 +15,12 @@ from covidssl.store import Store
 _KEPT_BYTES = 4 * 2**30
 
 
+def spread_places(stored: int, wanted: int) -> tuple[int, ...]:
+    """Up to `wanted` different places, spread evenly over `stored` slices; the ends are in."""
+    places = np.unique(np.linspace(0, stored - 1, wanted).round().astype(int))
+    return tuple(int(place) for place in places)
+
+
 class StoredFrames(Dataset[CleanSlices]):
     """Clean slices of a store as frames; item `k` is the same whoever asks, in whatever order."""
 
@@ -46,8 +52,7 @@ class StoredFrames(Dataset[CleanSlices]):
 
     def spread(self, n: int) -> CleanSlices:
         """A batch of `n` slices spread evenly over the store."""
-        places = np.unique(np.linspace(0, len(self) - 1, n).round().astype(int))
-        items = [self[int(place)] for place in places]
+        items = [self[place] for place in spread_places(len(self), n)]
         return CleanSlices(*(torch.stack(parts) for parts in zip(*items, strict=True)))
 
     def _cut(self, index: int) -> CleanSlices:

@@ -47,7 +47,7 @@ def draw(size: tuple[int, ...], octaves: Octaves, gradients: list[Tensor] | None
     deep = out if len(size) == 3 else out[:, None]
     pieces = _pieces(len(deep), size)
     if gradients is not None:
-        _draw_given(deep, octaves, gradients)
+        _draw_given(deep, size, octaves, gradients)
     elif len(pieces) == 1:
         _draw_piece(deep, octaves, *pieces[0])
     else:
@@ -80,16 +80,17 @@ def _draw_piece(
     )
 
 
-def _draw_given(out: NDArray[np.float32], octaves: Octaves, gradients: list[Tensor]) -> None:
+def _draw_given(
+    out: NDArray[np.float32], size: tuple[int, ...], octaves: Octaves, gradients: list[Tensor]
+) -> None:
     from covidssl.perlin.row_kernels import draw_field
 
-    axes = octaves.start.shape[2]
+    axes = len(size)
     points = np.array([lattice.shape[1:-1] for lattice in gradients])
-    lines = out.shape[1] if axes == 3 else out.shape[2]
     for b, n in enumerate(octaves.count):
         flat = [lattice[b].reshape(-1, axes).T for lattice in gradients[:n]]
         values = torch.cat(flat, dim=1).to(torch.float32).contiguous().numpy()
         draw_field(
-            out[b], 0, lines, octaves.start[b, :n], octaves.step[b, :n], points[:n],
+            out[b], 0, size[0], octaves.start[b, :n], octaves.step[b, :n], points[:n],
             octaves.amplitude[b, :n], octaves.key[b, :n], directions(axes), values,
         )  # fmt: skip

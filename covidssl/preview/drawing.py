@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import model_validator
 
+from covidssl.clean_slices import spread_places
 from covidssl.config import load_config
 from covidssl.errors import DataError, UsageError
 from covidssl.experiments import PreviewConfig
@@ -123,12 +124,6 @@ def chosen_places(store: Store, config: PreviewConfig) -> tuple[int, ...]:
     if config.slab:
         return _neighbouring_places(store, config.slices)
     return spread_places(len(store.slices), config.slices)
-
-
-def spread_places(stored: int, wanted: int) -> tuple[int, ...]:
-    """Up to `wanted` different places, spread evenly over `stored` slices; the ends are in."""
-    places = np.unique(np.linspace(0, stored - 1, wanted).round().astype(int))
-    return tuple(int(place) for place in places)
 
 
 def are_neighbours(below: StoredSlice, above: StoredSlice) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from covidssl.preview import pictures
 from covidssl.preview.drawing import Drawing, Plan
 from covidssl.preview.numbers import numbers
 from covidssl.preview.shown import Shown
+from covidssl.report.environment import environment
 from covidssl.report.reading import address
 from covidssl.store import Store
 from covidssl.version import __version__
@@ -123,35 +123,32 @@ def write_gallery(
         columns: one `column_of` each set of ranges.
         facts: where the draws come from, as names and values.
     """
-    environment = Environment(
-        loader=PackageLoader("covidssl", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     clean, lungs = _planes(shown.clean_hu), _planes(shown.lungs)
-    page = environment.get_template("gallery.html.j2").render(
-        slices=[
-            {
-                "name": name,
-                "index": index,
-                "picture": address(pictures.grey_png(clean[i])),
-                "lungs": pictures.outline(lungs[i]),
-                "cells": [column.cells[i] for column in columns],
-            }
-            for i, (name, index) in enumerate(zip(shown.names, shown.indexes, strict=True))
-        ],
-        columns=columns,
-        charts=_charts(pictures.shares(clean[lungs > 0.5]), columns),
-        ticks=[(hu, pictures.place_of(hu)) for hu in _TICKS_HU],
-        size=clean.shape[1:],
-        chart=pictures.CHART,
-        ranges=_beside(columns),
-        nominal=shown.nominal,
-        slice_mm=shown.slice_mm,
-        facts=facts,
-        version=__version__,
+    page = (
+        environment()
+        .get_template("gallery.html.j2")
+        .render(
+            slices=[
+                {
+                    "name": name,
+                    "index": index,
+                    "picture": address(pictures.grey_png(clean[i])),
+                    "lungs": pictures.outline(lungs[i]),
+                    "cells": [column.cells[i] for column in columns],
+                }
+                for i, (name, index) in enumerate(zip(shown.names, shown.indexes, strict=True))
+            ],
+            columns=columns,
+            charts=_charts(pictures.shares(clean[lungs > 0.5]), columns),
+            ticks=[(hu, pictures.place_of(hu)) for hu in _TICKS_HU],
+            size=clean.shape[1:],
+            chart=pictures.CHART,
+            ranges=_beside(columns),
+            nominal=shown.nominal,
+            slice_mm=shown.slice_mm,
+            facts=facts,
+            version=__version__,
+        )
     )
     write_text(path, page)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from covidssl.clean_slices import spread_places
 from covidssl.errors import CovidsslError, DataError, UsageError
 from covidssl.experiments import MOST_SLICES, PreviewConfig
 from covidssl.frames import Frame
@@ -17,7 +18,6 @@ from covidssl.preview.drawing import (
     Drawing,
     Plan,
     are_neighbours,
-    spread_places,
     with_pixels_of,
 )
 from covidssl.store import Store

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field
 
 from covidssl.errors import UsageError
 from covidssl.files import write_text
 from covidssl.report.blocks import Block, Facts, Note, lasted, plain, words
 from covidssl.report.comparison import Headline, read_headline
+from covidssl.report.environment import environment
 from covidssl.report.products import MEASURES, PARTS
 from covidssl.report.reading import UnreadError, read_json
 from covidssl.version import __version__
@@ -87,15 +87,9 @@ def build_report(runs: Sequence[Path], out: Path) -> None:
 
 
 def _page(headlines: Sequence[Headline], sections: Sequence[Section]) -> str:
-    environment = Environment(
-        loader=PackageLoader("covidssl", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"plain": plain, "lasted": lasted}
-    return environment.get_template("report.html.j2").render(
+    templates = environment()
+    templates.filters |= {"plain": plain, "lasted": lasted}
+    return templates.get_template("report.html.j2").render(
         headlines=headlines, sections=sections, version=__version__
     )
 
