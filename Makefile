@@ -6,6 +6,7 @@
 #   make check                       ruff and mypy alone
 #   make figures                     the pictures of the README
 #   make bench [ONLY=perlin]         the benchmarks, or one of them
+#   make fuzz [N=200000]             broken files of every format, over all readers
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,11 +15,12 @@ DATA ?=
 OUT ?= work/$(if $(DATA),demo-real,demo)
 DEVICE ?= auto
 ONLY ?=
+N ?= 200000
 # A torch for CUDA brings its own; beside one for the CPU its interpreter tests the kernel.
 TRITON := triton==3.9.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check figures bench system clean
+.PHONY: demo test check figures bench fuzz system clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.covidssl
@@ -38,6 +40,9 @@ figures: $(VENV)/.covidssl
 bench: $(VENV)/.covidssl-bench
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
+fuzz: $(VENV)/.covidssl-dev
+	$(BIN)/python -m tests.fuzz --n $(N)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -48,7 +53,7 @@ $(VENV)/.covidssl: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.covidssl-dev: pyproject.toml constraints.txt | system $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the tools for tests (some minutes) ..."
-	$(PIP) --editable '.[dev,reference]'
+	$(PIP) --editable '.[dev,reference,ray,s3,lungmask]'
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) --no-deps $(TRITON) || \
 	  echo "Triton cannot be had here: the tests of the GPU's Perlin kernel are skipped."
 	@touch $@ $(VENV)/.covidssl

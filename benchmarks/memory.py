@@ -44,25 +44,25 @@ def main(field: Annotated[str, typer.Argument(help="The field, as JSON.")]) -> N
     arguments = {name: wanted[name] for name in ("batch", "drawn", "backend")}
     small = Work((16,) * len(work.size), 2, work.octaves)
     draw(small, **arguments)()  # what is loaded and compiled once is no part of a field
-    before = _start()
+    before = start_mib()
     output = draw(work, **arguments)()
-    peak = _peak()
+    peak = peak_mib()
     mib = output.element_size() * output.numel() / 2**20
     typer.echo(json.dumps([max(0.0, peak - before - mib), mib]))
 
 
-def _start() -> float:
+def start_mib() -> float:
     """MiB in use now; the peak is counted from here where the system can do so."""
     if not _STATUS.is_file():
-        return _peak()
+        return peak_mib()
     # Where it is refused the peak of the imports stays: an extra too large, never too small.
     with suppress(OSError):
         _FORGET.write_text("5")
     return _status("VmRSS")
 
 
-def _peak() -> float:
-    """Most MiB ever in use since `_start`."""
+def peak_mib() -> float:
+    """Most MiB ever in use since `start_mib`."""
     if _STATUS.is_file():
         return _status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024

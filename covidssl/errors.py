@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
+_PLACES = 8
+
 
 class CovidsslError(Exception):
     """Base of all refusals: says what was wrong, what was expected, what to do, and which file."""
@@ -12,7 +17,20 @@ class UsageError(CovidsslError):
 
 
 class ScanError(CovidsslError):
-    """One scan cannot be used; the others can."""
+    """One scan cannot be used; the others can.
+
+    Attributes:
+        code: what was found, as one word for tables: `gantry_tilt`, `missing_slices`, ...; the
+            codes are listed in docs/formats.md.
+    """
+
+    def __init__(self, text: str, code: str = "unreadable") -> None:
+        super().__init__(text)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[ScanError], tuple[str, str]]:
+        # Without it the code would be lost on the way from a worker process.
+        return type(self), (str(self), self.code)
 
 
 class DataError(CovidsslError):
@@ -25,3 +43,16 @@ class WeightsError(CovidsslError):
 
 class TrainingError(CovidsslError):
     """Training cannot go on: a loss that is not finite, too few images for a batch."""
+
+
+def traced(error: BaseException) -> str:
+    """What kind an unforeseen exception is and where it came from, for a log.
+
+    Its text is left out, since it may quote a header or an absolute path.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
+    places = ", from ".join(
+        f"{Path(frame.filename).stem}.{frame.name} line {frame.lineno}"
+        for frame in reversed(frames)
+    )
+    return f"{type(error).__name__} in {places or 'nowhere'}"

@@ -26,6 +26,10 @@ class Volume:
             None where the file carries no orientation (PNG, JPG): it is then taken as it is.
         source: the scan's name for tables and errors: its path relative to the INPUT given.
         warnings: what the reader found odd but could cope with, in plain words.
+        repairs: what the reader changed, in plain words and with numbers; empty unless the policy
+            is `repair`.
+        patient: pseudonym of the header's patient; empty where not known or not asked for.
+        series: pseudonym of the header's series, likewise.
     """
 
     array: NDArray[np.generic]
@@ -34,6 +38,9 @@ class Volume:
     affine: NDArray[np.float64] | None = None
     source: str = "<memory>"
     warnings: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
+    patient: str = ""
+    series: str = ""
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3 or 0 in self.array.shape:

@@ -1,54 +1,123 @@
-"""One DICOM CT series as a raw scan: geometry from the headers, voxels through SimpleITK."""
+"""One DICOM CT series as a raw scan: geometry from the headers, pixels in HU, mended if allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
-from covidssl.io.gate import HIGHEST_HU, LOWEST_HU
-from covidssl.io.headers import SliceHeader, read_headers
-from covidssl.io.raw import RawScan
+from covidssl.hounsfield import Pixels
+from covidssl.io.eligible import eligible
+from covidssl.io.find import ScanFiles
+from covidssl.io.headers import SliceHeader, identities, read_headers
+from covidssl.io.mending import fill, grid_shape
+from covidssl.io.pixels import PlaneReader
+from covidssl.io.raw import RawScan, check_size
+from covidssl.io.reading import Reading
 from covidssl.io.refusals import refusing
-from covidssl.io.series import stack
+from covidssl.io.series import Stack, stack
+
+_DAMAGED = ("truncated", "unreadable", "no_pixels", "damaged_header")
 
 
-def read_dicom(paths: Sequence[Path], source: str) -> RawScan:
+def read_dicom(scan: ScanFiles, reading: Reading) -> RawScan:
     """The slices of one series as a raw scan in HU, padding outside the field of view as air.
+
+    Classic slices and enhanced multi-frame files alike; MONOCHROME1 changes nothing but adds a
+    warning (see `SliceHeader`). With `reading.repairs` defects are mended where that is safe, and
+    `RawScan.repairs` says which.
 
     Raises:
         ScanError: when the slices make no single evenly spaced CT volume, or one is damaged.
     """
-    import SimpleITK as sitk
+    source = scan.name
+    headers = read_headers(scan.paths, source, scan.hidden)
+    patient = series = ""
+    if reading.ids is not None:
+        patient, series = identities(scan.paths[0], reading.ids, source)
+    with refusing(source, "DICOM"), PlaneReader(source) as planes:
+        grid, stacked = _read(headers, source, reading, planes)
+    return RawScan(
+        grid,
+        False,
+        stacked.spacing_mm,
+        stacked.affine,
+        (*stacked.warnings, *_oddities(stacked.headers)),
+        stacked.repairs,
+        patient,
+        series,
+    )
 
-    slices = stack(read_headers(paths, source), source)
-    quiet = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.GlobalWarningDisplayOff()
+
+def _read(
+    headers: Sequence[SliceHeader], source: str, reading: Reading, planes: PlaneReader
+) -> tuple[NDArray[np.int16], Stack]:
     try:
-        planes = [_plane(header, source) for header in slices.headers]
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(quiet)
-    return RawScan(np.stack(planes), False, slices.spacing_mm, slices.affine, slices.warnings)
+        return _filled(headers, source, reading, planes)
+    except ScanError as error:
+        if not reading.repairs or error.code not in _DAMAGED:
+            raise
+        # Which slices do not decode is known only now: they are mended as truncated ones are.
+        marked = [_marked(header, planes) for header in headers]
+        if [header.missing_bytes for header in marked] == [h.missing_bytes for h in headers]:
+            raise
+    return _filled(marked, source, reading, planes)
 
 
-def _plane(header: SliceHeader, source: str) -> NDArray[Any]:
-    import SimpleITK as sitk
+def _filled(
+    headers: Sequence[SliceHeader], source: str, reading: Reading, planes: PlaneReader
+) -> tuple[NDArray[np.int16], Stack]:
+    def same(first: SliceHeader, second: SliceHeader) -> bool:
+        return np.array_equal(planes.hounsfield(first).copy(), planes.hounsfield(second))
 
-    with refusing(f"{source} ({header.path.name})", "a DICOM slice"):
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(header.path))
-        plane: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
-        rows, columns = plane.shape[-2:]
-        plane = plane.reshape(rows, columns)
-        if (rows, columns) != header.shape:
-            raise ScanError(f"{source} ({header.path.name}): the pixels do not fit the header.")
-    padding = header.padding_hu
-    # A padding value inside the range of the body would be a mistake of the writer.
-    if padding is not None and (padding < LOWEST_HU or padding > HIGHEST_HU):
-        plane = np.where(plane == padding, LOWEST_HU, plane)
-    return plane
+    found = eligible(headers, source, reading.repairs, reading.pixels is Pixels.WINDOWED)
+    check_size((len(found.headers), *found.headers[0].shape), source)
+    stacked = stack(found, source, same if reading.repairs else None)
+    shape = grid_shape(stacked)
+    check_size(shape, source)
+    grid = _room(shape, stacked)
+    fill(stacked, grid, lambda number: planes.hounsfield(stacked.headers[number]))
+    return grid, stacked
+
+
+def _room(shape: tuple[int, int, int], stacked: Stack) -> NDArray[np.int16]:
+    """Memory for the slices, laid out so that turning the scan upright copies nothing."""
+    room = np.empty(shape, np.int16)
+    if stacked.affine is None:
+        return room
+    steps = stacked.affine[:3, :3]
+    if not np.array_equal(np.abs(steps).argmax(axis=0), [0, 1, 2]):
+        return room
+    flips = (steps[2, 2] < 0, steps[1, 1] < 0, steps[0, 0] < 0)
+    return room[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
+
+def _marked(header: SliceHeader, planes: PlaneReader) -> SliceHeader:
+    try:
+        planes.hounsfield(header)
+    except ScanError:
+        return replace(header, missing_bytes=max(1, header.missing_bytes))
+    return header
+
+
+def _oddities(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
+    total, told = len(headers), []
+    inverted = sum(header.inverted for header in headers)
+    if inverted:
+        told.append(
+            f"{inverted} of {total} slices are meant for inverted display (MONOCHROME1); their HU "
+            f"are what the rescaling gives"
+        )
+    burned = sum(header.burned_in for header in headers)
+    if burned:
+        told.append(
+            f"the header of {burned} of {total} slices says that text is burned into the pixels; "
+            f"it may name the patient"
+        )
+    lossy = sum(header.lossy for header in headers)
+    if lossy:
+        told.append(f"{lossy} of {total} slices were compressed with loss")
+    return tuple(told)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from covidssl.errors import DataError, UsageError
+from covidssl.errors import DataError, ScanError, UsageError
+from covidssl.io.archive import list_members, open_member
+from covidssl.io.found import Found, ScanFiles, in_order, natural_order
 from covidssl.io.headers import series_of
+from covidssl.io.voxel_files import header_text, voxel_files
+from covidssl.pseudonyms import Pseudonyms
+
+__all__ = ["Found", "ScanFiles", "find_scans", "natural_order"]
 
 _DICOM = (".dcm", ".dicom", ".ima")
 _FORMATS = {
@@ -28,43 +31,13 @@ _FORMATS = {
     ".tif": "picture",
     ".tiff": "picture",
 }
+_ZIP = ".zip"
+_NESTED = "a .zip inside a .zip is not read. Unpack the outer one."
+_EMPTY = "the file is empty (0 bytes)."
 _JUNK = ("thumbs.db", "desktop.ini", "__macosx", "dicomdir")
-# Whatever holds the voxels beside a MetaImage or NRRD header is part of that scan.
-_VOXELS = (".raw", ".zraw")
 _OUTSIDE = "(link out of the folder)"
 _CLOSED = "(folder that may not be read)"
 _MAGIC_AT = 128
-
-
-@dataclass(frozen=True)
-class ScanFiles:
-    """What one scan is made of, before reading.
-
-    Attributes:
-        name: path relative to the INPUT (posix), beginning with the INPUT's own name where there
-            are several; unique among the scans found together.
-        format: dicom, nifti, metaimage, picture or unreadable.
-        paths: one file; for DICOM all slices of one series, in natural order of their names.
-        problem: for `unreadable`: why, in plain words.
-    """
-
-    name: str
-    format: str
-    paths: tuple[Path, ...]
-    problem: str | None = None
-
-    def stamp(self) -> str:
-        """SHA-256 of the files' names, sizes and times: another one means another scan."""
-        states = [(path.name, *_size_and_time(path)) for path in self.paths]
-        return hashlib.sha256(json.dumps([self.format, states]).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Found:
-    """All scans, in natural order of their names, and how many other files of each suffix."""
-
-    scans: tuple[ScanFiles, ...]
-    ignored: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -74,58 +47,109 @@ class _Candidate:
     folder: str | None  # the name for a series in this folder; None for a file given by itself
     suffix: str
     empty: bool
+    root: Path  # no voxels are taken from outside
+    archive: Path | None = None
+
+    @property
+    def home(self) -> tuple[Path | None, Path]:
+        """The folder that it lies in."""
+        return self.archive, self.path.parent
+
+    def scan(self, format: str, *beside: Path) -> ScanFiles:
+        return ScanFiles(self.name, format, (self.path, *beside), archive=self.archive)
+
+    def refused(self, problem: str, code: str = "unreadable") -> ScanFiles:
+        return replace(self.scan("unreadable"), problem=problem, code=code)
 
 
-def find_scans(inputs: Sequence[Path]) -> Found:
-    """Look for scans in files and folders, folders in folders included.
+def find_scans(inputs: Sequence[Path], ids: Pseudonyms | None = None) -> Found:
+    """Look for scans in files, folders and `.zip` files, folders in folders included.
 
     Hidden files are passed over, links out of an INPUT are not followed, other files are counted.
     A folder with one DICOM series gives a scan with the folder's name; several series in one folder
-    give `folder#1`, `folder#2`, ... in the order of their first file names.
+    give `folder#1`, `folder#2`, ... in the order of their first file names. What is in a `.zip` is
+    called as if it were a folder of that name.
+
+    Args:
+        inputs: files and folders.
+        ids: gives pseudonyms of the scans' paths in place of their names.
 
     Raises:
         UsageError: when an INPUT does not exist.
         DataError: when there is no scan at all.
     """
     ignored: Counter[str] = Counter()
-    candidates: dict[Path, _Candidate] = {}
+    candidates: dict[tuple[Path | None, Path], _Candidate] = {}
+    scans: list[ScanFiles] = []
     for given in inputs:
         if not given.exists():
             raise UsageError(f"{given}: there is no such file or folder.")
         prefix = (given.name or given.resolve().name) if len(inputs) > 1 else ""
         for candidate in _candidates(given, prefix, ignored):
-            candidates.setdefault(candidate.path, candidate)
-    scans = _grouped(list(candidates.values()), ignored)
+            if isinstance(candidate, ScanFiles):
+                scans.append(candidate)
+            else:
+                candidates.setdefault((candidate.archive, candidate.path), candidate)
+    scans += _grouped(list(candidates.values()), ignored)
+    if ids is not None:
+        ignored = _without_suffixes(ignored)
     if not scans:
         shown = ", ".join(given.name or str(given) for given in inputs[:3])
         others = ", ".join(f"{count} {suffix}" for suffix, count in ignored.most_common(5))
         raise DataError(
-            f"{shown}: no CT found; expected DICOM, NIfTI, MetaImage, NRRD, PNG, JPG or TIFF "
+            f"{'INPUT' if ids else shown}: no CT found; expected DICOM, NIfTI, MetaImage, NRRD, "
+            f"PNG, JPG or TIFF, or a .zip of them "
             f"({'other files: ' + others if others else 'no files at all'})."
         )
-    named = sorted(map(_writable, scans), key=lambda scan: natural_order(scan.name))
-    return Found(tuple(_unique(named)), dict(sorted(ignored.items())))
+    return Found(in_order(scans, ids), dict(sorted(ignored.items())))
 
 
-def _candidates(given: Path, prefix: str, ignored: Counter[str]) -> Iterator[_Candidate]:
+def _without_suffixes(ignored: Counter[str]) -> Counter[str]:
+    """Counts that say no suffix: it is a part of a name."""
+    hidden: Counter[str] = Counter()
+    for suffix, count in ignored.items():
+        hidden[suffix if suffix.startswith("(") else "(other)"] += count
+    return hidden
+
+
+def _candidates(
+    given: Path, prefix: str, ignored: Counter[str]
+) -> Iterator[_Candidate | ScanFiles]:
     own = given.name or given.resolve().name
     if given.is_file():
-        path = given.parent.resolve() / own
-        yield _Candidate(path, own, None, _suffix(own), given.stat().st_size == 0)
+        home = given.parent.resolve()
+        empty = given.stat().st_size == 0
+        yield from _unzipped(_Candidate(home / own, own, None, _suffix(own), empty, home))
         return
     root = given.resolve()
+    cut = len(str(root)) if root.name else 0
     for entry in _entries(root, root, ignored):
-        relative = Path(entry.path).relative_to(root)
-        if prefix:
-            relative = Path(prefix) / relative
-        folder_name = relative.parent.as_posix()
-        yield _Candidate(
-            Path(entry.path),
-            relative.as_posix(),
-            own if folder_name == "." else folder_name,
-            _suffix(entry.name),
-            entry.stat().st_size == 0,
-        )
+        relative = entry.path[cut:].lstrip(os.sep).replace(os.sep, "/")
+        name = f"{prefix}/{relative}" if prefix else relative
+        folder = name.rpartition("/")[0] or own
+        empty = entry.stat().st_size == 0
+        candidate = _Candidate(Path(entry.path), name, folder, _suffix(entry.name), empty, root)
+        yield from _unzipped(candidate)
+
+
+def _unzipped(of: _Candidate) -> Iterator[_Candidate | ScanFiles]:
+    if of.suffix != _ZIP or of.empty:
+        yield of if of.suffix != _ZIP else of.refused(_EMPTY, "empty_file")
+        return
+    listing = list_members(of.path)
+    if listing.problem is not None:
+        yield of.refused(listing.problem, listing.code)
+    for member in listing.members:
+        if any(part.startswith(".") or part.lower() in _JUNK for part in member.path.parts):
+            continue
+        inner, empty = member.path.as_posix(), member.size == 0
+        name, suffix = f"{of.name}/{inner}", _suffix(member.path.name)
+        folder = name.rpartition("/")[0]
+        found = _Candidate(member.path, name, folder, suffix, empty, of.path, of.path)
+        if suffix == _ZIP:
+            yield found.refused(_NESTED, "zip_nested")
+        else:
+            yield found
 
 
 def _entries(folder: Path, root: Path, ignored: Counter[str]) -> Iterator[os.DirEntry[str]]:
@@ -152,45 +176,69 @@ def _leads_to_file_inside(link: Path, root: Path) -> bool:
 
 def _suffix(name: str) -> str:
     lowered = name.lower()
-    return ".nii.gz" if lowered.endswith(".nii.gz") else Path(lowered).suffix
+    return ".nii.gz" if lowered.endswith(".nii.gz") else PurePath(lowered).suffix
 
 
-def _grouped(candidates: Sequence[_Candidate], ignored: Counter[str]) -> list[ScanFiles]:
-    scans: list[ScanFiles] = []
-    folders: dict[Path, dict[str, list[_Candidate]]] = defaultdict(lambda: defaultdict(list))
-    headed = {c.path.parent for c in candidates if c.suffix in (".mhd", ".nhdr")}
+def _grouped(candidates: Sequence[_Candidate], ignored: Counter[str]) -> Iterator[ScanFiles]:
+    folders: dict[tuple[Path | None, Path], dict[str, list[_Candidate]]]
+    folders = defaultdict(lambda: defaultdict(list))
+    unknown: list[_Candidate] = []
+    voxels: set[tuple[Path | None, Path]] = set()
     for candidate in candidates:
-        path, suffix = candidate.path, candidate.suffix
-        if suffix in _FORMATS or suffix in _DICOM:
-            if candidate.empty:
-                problem = "the file is empty (0 bytes)."
-                scans.append(ScanFiles(candidate.name, "unreadable", (path,), problem))
-                continue
-            if suffix in _FORMATS:
-                scans.append(ScanFiles(candidate.name, _FORMATS[suffix], (path,)))
-                continue
-        elif not _has_magic(path):
-            if not (suffix in _VOXELS and path.parent in headed):
-                ignored[suffix or "(none)"] += 1
-            continue
-        series = series_of(path)
-        if series is None:
-            called = f"is called {suffix}" if suffix in _DICOM else "begins like DICOM"
-            problem = f"{called} but holds no DICOM image."
-            scans.append(ScanFiles(candidate.name, "unreadable", (path,), problem))
+        suffix = candidate.suffix
+        if candidate.empty and (suffix in _FORMATS or suffix in _DICOM):
+            yield candidate.refused(_EMPTY, "empty_file")
+        elif _FORMATS.get(suffix) == "metaimage":
+            scan = _with_voxels(candidate)
+            voxels.update((scan.archive, path) for path in scan.paths[1:])
+            yield scan
+        elif suffix in _FORMATS:
+            yield candidate.scan(_FORMATS[suffix])
         else:
-            folders[path.parent][series].append(candidate)
+            unknown.append(candidate)
+    for candidate in unknown:
+        if (candidate.archive, candidate.path) in voxels:
+            continue
+        marked, series = _dicom(candidate)
+        if series is not None:
+            folders[candidate.home][series].append(candidate)
+        elif marked or candidate.suffix in _DICOM:
+            called = candidate.suffix in _DICOM
+            so = f"is called {candidate.suffix}" if called else "begins like DICOM"
+            yield candidate.refused(f"{so} but holds no DICOM image.", "no_dicom")
+        else:
+            ignored[candidate.suffix or "(none)"] += 1
     for by_series in folders.values():
-        scans.extend(_series_scans(by_series))
-    return scans
+        yield from _series_scans(by_series)
 
 
-def _has_magic(path: Path) -> bool:
+def _with_voxels(candidate: _Candidate) -> ScanFiles:
     try:
-        with path.open("rb") as start:
-            return start.read(_MAGIC_AT + 4)[_MAGIC_AT:] == b"DICM"
-    except OSError:
-        return False
+        with open_member(candidate.archive, candidate.path) as header:
+            names = voxel_files(header_text(header), candidate.suffix)
+    except ScanError as error:
+        return candidate.refused(str(error), error.code)
+    except Exception:  # reading will say what is wrong with it
+        return candidate.scan("metaimage")
+    beside = [candidate.path.parent / name for name in names]
+    if candidate.archive is not None:
+        return candidate.scan("metaimage", *beside)
+    if not all(path.resolve().is_relative_to(candidate.root) for path in beside):
+        return candidate.refused("the file with its voxels is a link out of it.", "outside_folder")
+    return candidate.scan("metaimage", *beside)
+
+
+def _dicom(candidate: _Candidate) -> tuple[bool, str | None]:
+    """Whether the file begins with the mark of DICOM, and what tells its series from others."""
+    try:
+        with open_member(candidate.archive, candidate.path) as start:
+            marked = start.read(_MAGIC_AT + 4)[_MAGIC_AT:] == b"DICM"
+            if not marked and candidate.suffix not in _DICOM:
+                return False, None
+            start.seek(0)
+            return marked, series_of(start)
+    except Exception:  # a closed or damaged file
+        return False, None
 
 
 def _series_scans(by_series: dict[str, list[_Candidate]]) -> Iterator[ScanFiles]:
@@ -199,44 +247,15 @@ def _series_scans(by_series: dict[str, list[_Candidate]]) -> Iterator[ScanFiles]
     for number, group in enumerate(groups, start=1):
         first = group[0]
         if first.folder is None and len(group) == 1:
-            yield ScanFiles(first.name, "dicom", (first.path,))
+            yield first.scan("dicom")
             continue
         # Slices given one by one are still one series, in the folder that they came from.
         folder = first.path.parent.name if first.folder is None else first.folder
-        name = folder if len(groups) == 1 else f"{folder}#{number}"
-        yield ScanFiles(name, "dicom", tuple(candidate.path for candidate in group))
-
-
-def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """What to sort file names by: `slice 2` comes before `slice 10`."""
-    return tuple(
-        (0, int(part), "") if part.isdecimal() else (1, 0, part)
-        for part in re.split(r"(\d+)", name)
-        if part
-    )
-
-
-def _writable(scan: ScanFiles) -> ScanFiles:
-    # Bytes of a file name that are no UTF-8 could not be written into a table.
-    return replace(scan, name=scan.name.encode("utf-8", "backslashreplace").decode())
-
-
-def _unique(scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:
-    seen: Counter[str] = Counter()
-    taken = {scan.name for scan in scans}
-    for scan in scans:
-        seen[scan.name] += 1
-        name, number = scan.name, seen[scan.name]
-        while number > 1 and name in taken:
-            name = f"{scan.name} ({number})"
-            number += 1
-        taken.add(name)
-        yield replace(scan, name=name)
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return -1, -1
-    return state.st_size, state.st_mtime_ns
+        several = len(groups) > 1
+        yield ScanFiles(
+            f"{folder}#{number}" if several else folder,
+            "dicom",
+            tuple(candidate.path for candidate in group),
+            archive=first.archive,
+            folder=folder if several else None,
+        )

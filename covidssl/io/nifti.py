@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,24 @@ from numpy.typing import NDArray
 
 from covidssl import files
 from covidssl.errors import ScanError, UsageError
-from covidssl.io.raw import RawScan, check_affine, check_size
+from covidssl.io.raw import RawScan, check_affine, check_room, check_size
+from covidssl.io.reading import Policy, Reading
 from covidssl.io.refusals import refusing
 from covidssl.volume import Volume
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TRUNCATED = "the file is truncated: it ends before its last voxel. Copy or download it again."
+_NO_PLACE = "the header gives no orientation: taken as lying upright (LPS)"
+_MOST_APART = 0.5  # of the shortest voxel edge
 _AS_STORED = {"b": np.uint8, "i": np.int32, "u": np.uint16, "f": np.float32}
 
 
-def read_nifti(path: Path, source: str) -> RawScan:
+def read_nifti(path: Path, source: str, reading: Reading) -> RawScan:
     """A `.nii` or `.nii.gz` file as a raw scan, its intensity scaling applied.
 
     Raises:
-        ScanError: when it is damaged, truncated, has several frames or a degenerate affine.
+        ScanError: when it is damaged, truncated, has several frames or a degenerate affine; under
+            the policy `strict` also when it gives two orientations that disagree.
     """
     import nibabel
 
@@ -36,29 +41,26 @@ def read_nifti(path: Path, source: str) -> RawScan:
         if len(shape) < 2 or any(edge > 1 for edge in shape[3:]):
             raise ScanError(
                 f"{source}: shape {shape}; expected one 3D volume, not several frames. "
-                f"Save each frame as a file of its own."
+                f"Save each frame as a file of its own.",
+                "several_frames",
             )
         values = _values(image, path, source)
         array = values.reshape((*shape, 1)[:3]).T
-        stored = image.get_data_dtype()
-        grey = stored == np.uint8 and _unscaled(image)
-        return _placed(array, bool(grey), image, source)
+        grey = image.get_data_dtype() == np.uint8 and _unscaled(image)
+        return _placed(array, bool(grey), image, reading, source)
 
 
 def _values(image: Any, path: Path, source: str) -> NDArray[Any]:
-    expected = (
-        int(image.dataobj.offset) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
-    )
-    if path.suffix == ".nii" and path.stat().st_size < expected:
-        raise ScanError(f"{source}: {_TRUNCATED}")
+    claimed = int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
+    check_room(int(image.dataobj.offset) + claimed, [path], path.suffix != ".nii", source)
     try:
         # float32 holds every HU exactly at half the memory.
         return np.asarray(image.dataobj, dtype=None if _unscaled(image) else np.float32)
     except EOFError:
-        raise ScanError(f"{source}: {_TRUNCATED}") from None
+        raise ScanError(f"{source}: {_TRUNCATED}", "truncated") from None
     except OSError as error:
         if "Expected" in str(error):
-            raise ScanError(f"{source}: {_TRUNCATED}") from None
+            raise ScanError(f"{source}: {_TRUNCATED}", "truncated") from None
         raise
 
 
@@ -66,18 +68,49 @@ def _unscaled(image: Any) -> bool:
     return (image.dataobj.slope, image.dataobj.inter) == (1.0, 0.0)
 
 
-def _placed(array: NDArray[Any], grey: bool, image: Any, source: str) -> RawScan:
+def _placed(
+    array: NDArray[Any], grey: bool, image: Any, reading: Reading, source: str
+) -> RawScan:  # fmt: skip
     warnings: list[str] = []
     x, y, z = (*(float(zoom) for zoom in image.header.get_zooms()[:3]), 1.0)[:3]
     if image.header["qform_code"] == 0 and image.header["sform_code"] == 0:
-        warnings.append("the header gives no orientation: taken as lying upright (LPS)")
-        known = min(x, y, z) > 0
-        return RawScan(array, grey, (z, y, x) if known else None, None, tuple(warnings))
+        known = min(x, y, z) > 0 and max(x, y, z) < np.inf
+        spacing = (z, y, x) if known else None
+        return RawScan(array, grey, spacing, None, (_NO_PLACE,))
+    doubt = _disagreement(image)
+    if doubt is not None:
+        if reading.policy is Policy.STRICT:
+            raise ScanError(f"{source}: {doubt}; expected one orientation.", "qform_sform")
+        warnings.append(f"{doubt}: the sform is taken")
     affine = _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64)
     check_affine(affine, source)
     if np.allclose(np.linalg.norm(affine[:3, :3], axis=0), 1.0, atol=1e-6):
         warnings.append("voxels of exactly 1 x 1 x 1 mm: resampled, or the size is not known")
     return RawScan(array, grey, (z, y, x), affine, tuple(warnings))
+
+
+def _disagreement(image: Any) -> str | None:
+    """In words, by how much qform and sform place the same voxels apart; None when they agree."""
+    if image.header["qform_code"] == 0 or image.header["sform_code"] == 0:
+        return None
+    sform = image.get_sform()
+    try:
+        qform = image.get_qform()
+    except Exception:  # quaternions that no rotation has
+        return "the qform in the header is no rotation, the sform is another"
+    ends = np.array(list(product(*((0, edge - 1) for edge in (*image.shape, 1)[:3]))))
+    corners = np.c_[ends, np.ones(8)]
+    apart_mm = float(np.linalg.norm((corners @ (qform - sform).T)[:, :3], axis=1).max())
+    edges = np.linalg.norm(sform[:3, :3], axis=0)
+    # Below, it is the rounding of the quaternion.
+    if apart_mm <= _MOST_APART * edges.min():
+        return None
+    turns = (qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0)).T @ (sform[:3, :3] / edges)
+    degrees = float(np.degrees(np.arccos(np.clip(np.diag(turns), -1, 1))).max())
+    return (
+        f"qform and sform in the header disagree by {degrees:.1f} degrees, and by "
+        f"{apart_mm:.1f} mm at the farthest corner"
+    )
 
 
 def write_volume(volume: Volume, path: Path) -> None:

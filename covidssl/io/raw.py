@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ MOST_VOXELS = 2**31
 LEAST_EDGE = 32
 """An axial CT slice has at least so many pixels along each edge."""
 
+MOST_DEFLATED = 1032
+"""Deflate (gzip, zlib) shrinks nothing by more."""
+
 MOST_SHEAR_DEGREES = 0.5
 """Voxel axes further off a right angle mean a tilted gantry or a damaged header."""
 
@@ -32,6 +37,9 @@ class RawScan:
         spacing_mm: (z, y, x), or None.
         affine: (4, 4) from voxel index (x, y, z, 1) to LPS mm, or None.
         warnings: what was odd, in plain words.
+        repairs: what was mended, in plain words and with numbers.
+        patient: pseudonym of the header's patient, or empty.
+        series: pseudonym of the header's series, or empty.
     """
 
     array: NDArray[Any]
@@ -39,6 +47,9 @@ class RawScan:
     spacing_mm: Spacing | None
     affine: NDArray[np.float64] | None
     warnings: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
+    patient: str = ""
+    series: str = ""
 
 
 def check_size(shape: tuple[int, ...], source: str) -> None:
@@ -51,7 +62,29 @@ def check_size(shape: tuple[int, ...], source: str) -> None:
     if min(shape, default=0) < 1 or voxels > MOST_VOXELS:
         raise ScanError(
             f"{source}: the header claims a shape of {shape}; no scan has that. "
-            f"The header is damaged."
+            f"The header is damaged.",
+            "damaged_header",
+        )
+
+
+def check_room(bytes_claimed: int, paths: Sequence[Path], packed: bool, source: str) -> None:
+    """Refuse a header that claims more voxels than its files can hold, before memory is asked for.
+
+    Args:
+        bytes_claimed: of all voxels.
+        paths: the files that hold them; missing ones count as empty.
+        packed: whether they may be compressed.
+        source: the scan's name for messages.
+
+    Raises:
+        ScanError: when even the best compression could not hold so much.
+    """
+    there = sum(path.stat().st_size for path in paths if path.is_file())
+    if bytes_claimed > there * (MOST_DEFLATED if packed else 1):
+        raise ScanError(
+            f"{source}: the file is truncated: its header claims {bytes_claimed} bytes of voxels, "
+            f"and {there} are there{', compressed' if packed else ''}. Copy or download it again.",
+            "truncated",
         )
 
 
@@ -65,14 +98,16 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ScanError(
             f"{source}: the affine in the header is degenerate (its voxels have no volume), "
-            f"so the orientation cannot be known. Repair the header or convert the scan again."
+            f"so the orientation cannot be known. Repair the header or convert the scan again.",
+            "damaged_header",
         )
     shear = _shear_degrees(affine)
     if shear > MOST_SHEAR_DEGREES:
         raise ScanError(
             f"{source}: the voxel axes in the header are {shear:.1f} degrees off a right angle (a "
             f"tilted gantry, or a damaged header); expected right angles. Resample the scan to an "
-            f"upright grid first."
+            f"upright grid first.",
+            "sheared",
         )
 
 

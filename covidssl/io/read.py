@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covidssl.errors import DataError, ScanError
 from covidssl.hounsfield import Pixels
+from covidssl.io.archive import on_disk
 from covidssl.io.dicom import read_dicom
-from covidssl.io.find import ScanFiles, find_scans
+from covidssl.io.find import find_scans
+from covidssl.io.found import ScanFiles
 from covidssl.io.gate import settle
-from covidssl.io.headers import read_headers
 from covidssl.io.metaimage import read_metaimage
 from covidssl.io.nifti import read_nifti
 from covidssl.io.orient import degrees_off_axes, upright
 from covidssl.io.picture import read_picture
-from covidssl.io.raw import LEAST_EDGE, RawScan
+from covidssl.io.raw import LEAST_EDGE, RawScan, Spacing
+from covidssl.io.reading import Policy, Reading
+from covidssl.io.series_facts import facts_of
 from covidssl.volume import Volume
 
 _FEW_SLICES = 3
 _MOST_LABELS = 16
 _WARN_OFF_DEGREES = 10.0
 _MOST_OFF_DEGREES = 30.0
+AS_IT_IS = Reading()
 
 
-def read_scan(scan: ScanFiles, pixels: Pixels | None = None) -> Volume:
+def read_scan(scan: ScanFiles, reading: Reading = AS_IT_IS) -> Volume:
     """Read one scan, turn it upright and check its values.
 
     What a voxel means goes by the format: DICOM is HU; NIfTI, MetaImage and NRRD are HU unless
@@ -34,28 +40,34 @@ def read_scan(scan: ScanFiles, pixels: Pixels | None = None) -> Volume:
 
     Args:
         scan: from `find_scans`.
-        pixels: overrides the format's rule, for example for 0..255 stored as int16.
+        reading: what the values mean, whether defects are mended, and pseudonyms.
 
     Returns:
-        int16 HU in -1024..3071 or uint8 grey values, shape (Z, Y, X), upright LPS.
+        int16 HU in -1024..3071 or uint8 grey values, shape (Z, Y, X), upright LPS; what was mended
+        stands in `repairs`.
 
     Raises:
         ScanError: when the scan cannot be read, or its geometry or values are not a CT's: also
             when its axes lie more than 30 degrees off the patient's, or its axial slices have
-            fewer than 32 x 32 pixels.
+            fewer than 32 x 32 pixels. Under the policy `strict` also where the geometry is open to
+            doubt: no orientation, two that disagree, or an oblique grid.
     """
-    raw = _read_raw(scan)
-    if pixels is Pixels.HU and scan.format == "picture":
-        raise ScanError(f"{scan.name}: a picture holds windowed grey values, not Hounsfield units.")
-    array, kind = settle(raw, pixels, scan.name)
-    volume = _upright(replace(raw, array=array), scan.name)
+    raw = _read_raw(scan, reading)
+    if raw.affine is None and scan.format != "picture" and reading.policy is Policy.STRICT:
+        raise ScanError(
+            f"{scan.name}: the header gives no orientation, so which side is the patient's left "
+            f"cannot be known. Convert the scan again from its DICOM series.",
+            "no_orientation",
+        )
+    eight_bits = raw.grey and scan.format != "picture" and reading.pixels is None
+    raw, kind = settle(raw, reading, scan.name)
+    volume = _upright(raw, scan.name, reading)
     warnings = list(volume.warnings)
-    if scan.format != "picture":
-        if raw.grey and pixels is None:
-            warnings.append("8-bit volume: taken as windowed grey values, not HU")
-        if len(volume.array) < _FEW_SLICES:
-            slices = "1 slice" if len(volume.array) == 1 else f"{len(volume.array)} slices"
-            warnings.append(f"only {slices}")
+    if eight_bits:
+        warnings.append("8-bit volume: taken as windowed grey values, not HU")
+    if scan.format != "picture" and len(volume.array) < _FEW_SLICES:
+        slices = "1 slice" if len(volume.array) == 1 else f"{len(volume.array)} slices"
+        warnings.append(f"only {slices}")
     return replace(volume, pixels=kind, warnings=tuple(warnings))
 
 
@@ -70,7 +82,7 @@ def read_ct(path: Path | str, pixels: Pixels | None = None) -> Volume:
         ScanError: as `read_scan`; also when the folder holds no CT or several, which it lists.
         UsageError: when there is nothing at `path`.
     """
-    return read_scan(_only_scan(Path(path)), pixels)
+    return read_scan(_only_scan(Path(path)), Reading(pixels))
 
 
 def read_mask(path: Path | str) -> Volume:
@@ -81,14 +93,20 @@ def read_mask(path: Path | str) -> Volume:
             no scan may (see `read_scan`).
     """
     scan = _only_scan(Path(path))
-    raw = _read_raw(scan)
+    raw = _read_raw(scan, AS_IT_IS)
+    if raw.array.dtype.kind not in "biuf":
+        raise ScanError(
+            f"{scan.name}: the voxels are of type {raw.array.dtype}; a mask holds labels.",
+            "no_mask",
+        )
     labels = np.unique(raw.array)
     if len(labels) > _MOST_LABELS or float(labels[0]) < 0 or np.any(labels % 1 != 0):
         raise ScanError(
             f"{scan.name}: {len(labels)} different values from {float(labels[0]):g} to "
-            f"{float(labels[-1]):g}; a mask holds a few labels, 0 for outside."
+            f"{float(labels[-1]):g}; a mask holds a few labels, 0 for outside.",
+            "no_mask",
         )
-    return _upright(replace(raw, array=raw.array > 0), scan.name)
+    return _upright(replace(raw, array=raw.array > 0), scan.name, AS_IT_IS)
 
 
 def _only_scan(path: Path) -> ScanFiles:
@@ -103,7 +121,8 @@ def _only_scan(path: Path) -> ScanFiles:
     more = f"; and {len(scans) - 5} more" if len(scans) > 5 else ""
     raise ScanError(
         f"{name}: holds {len(scans)} scans, expected one: {listed}{more}. Give one of them; "
-        f"DICOM series that share a folder need a folder each."
+        f"DICOM series that share a folder need a folder each.",
+        "several_scans",
     )
 
 
@@ -111,39 +130,66 @@ def _described(scan: ScanFiles) -> str:
     if scan.format != "dicom":
         return f"{scan.name} ({scan.format})"
     # Folders of DICOM are often named by patient or series: they are told by what they hold.
-    thickness = read_headers(scan.paths[:1], "a series")[0].thickness_mm
+    thickness = facts_of(scan).thin_mm
     thick = "" if thickness is None else f" of {thickness:g} mm"
     return f"a DICOM series of {len(scan.paths)} slices{thick}"
 
 
-def _read_raw(scan: ScanFiles) -> RawScan:
+def _read_raw(scan: ScanFiles, reading: Reading) -> RawScan:
     if scan.problem is not None:
-        raise ScanError(f"{scan.name}: {scan.problem}")
-    if scan.format == "dicom":
-        return read_dicom(scan.paths, scan.name)
-    readers = {"nifti": read_nifti, "metaimage": read_metaimage, "picture": read_picture}
-    if scan.format not in readers:
-        raise ScanError(f"{scan.name}: format '{scan.format}' is not known.")
-    return readers[scan.format](scan.paths[0], scan.name)
+        raise ScanError(f"{scan.name}: {scan.problem}", scan.code)
+    with on_disk(scan) as there:
+        if scan.format == "dicom":
+            return read_dicom(there, reading)
+        if scan.format == "nifti":
+            return read_nifti(there.paths[0], scan.name, reading)
+        if scan.format == "metaimage":
+            return read_metaimage(there.paths[0], scan.name)
+        if scan.format == "picture":
+            return read_picture(there.paths[0], scan.name, reading)
+    raise ScanError(f"{scan.name}: format '{scan.format}' is not known.")
 
 
-def _upright(raw: RawScan, source: str) -> Volume:
+def _upright(raw: RawScan, source: str, reading: Reading) -> Volume:
     if raw.affine is None:
         _check_edges(raw.array.shape, source)
         array = np.ascontiguousarray(raw.array)
-        return Volume(array, None, raw.spacing_mm, None, source, raw.warnings)
+        return _volume(raw, array, None, raw.spacing_mm, raw.warnings, source)
     array, affine, spacing = upright(raw.array, raw.affine)
     _check_edges(array.shape, source)
     warnings = raw.warnings
     off = degrees_off_axes(affine)
-    if off > _MOST_OFF_DEGREES:
+    most = _WARN_OFF_DEGREES if reading.policy is Policy.STRICT else _MOST_OFF_DEGREES
+    if off > most:
         raise ScanError(
             f"{source}: lies {off:.1f} degrees off the patient's axes; expected at most "
-            f"{_MOST_OFF_DEGREES:g}. Resample the scan to an axial grid first."
+            f"{most:g}. Resample the scan to an axial grid first.",
+            "oblique",
         )
     if off > _WARN_OFF_DEGREES:
         warnings += (f"lies {off:.0f} degrees off the patient's axes; slices are not resampled",)
-    return Volume(array, None, spacing, affine, source, warnings)
+    return _volume(raw, array, affine, spacing, warnings, source)
+
+
+def _volume(
+    raw: RawScan,
+    array: NDArray[Any],
+    affine: NDArray[np.float64] | None,
+    spacing_mm: Spacing | None,
+    warnings: tuple[str, ...],
+    source: str,
+) -> Volume:
+    return Volume(
+        array,
+        None,
+        spacing_mm,
+        affine,
+        source,
+        warnings,
+        repairs=raw.repairs,
+        patient=raw.patient,
+        series=raw.series,
+    )
 
 
 def _check_edges(shape: tuple[int, ...], source: str) -> None:
@@ -152,5 +198,6 @@ def _check_edges(shape: tuple[int, ...], source: str) -> None:
         found = "1 axial slice" if slices == 1 else f"{slices} axial slices"
         raise ScanError(
             f"{source}: upright, it has {found} of {columns} x {rows} pixels; expected axial "
-            f"slices of at least {LEAST_EDGE} x {LEAST_EDGE} pixels. Give the whole axial scan."
+            f"slices of at least {LEAST_EDGE} x {LEAST_EDGE} pixels. Give the whole axial scan.",
+            "too_small",
         )

@@ -26,14 +26,17 @@ def refusing(source: str, kind: str) -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
+            _set_level(logger, logging.CRITICAL + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except CovidsslError:
         raise
     except MemoryError:
-        raise ScanError(f"{source}: does not fit into memory.") from None
+        raise ScanError(
+            f"{source}: does not fit into memory. Read it on a machine with more, or crop it.",
+            "no_memory",
+        ) from None
     except Exception as error:
         raise ScanError(
             f"{source}: could not be read as {kind} ({type(error).__name__}): the file is damaged, "
@@ -41,4 +44,10 @@ def refusing(source: str, kind: str) -> Iterator[None]:
         ) from None
     finally:
         for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+            _set_level(logger, level)
+
+
+def _set_level(logger: logging.Logger, level: int) -> None:
+    # Setting a level clears every logger's cache: within an outer refusal, thousands of times.
+    if logger.level != level:
+        logger.setLevel(level)

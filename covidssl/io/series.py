@@ -1,90 +1,141 @@
-"""Whether DICOM slices make one CT volume: the geometry gate."""
+"""Whether DICOM slices make one CT volume, and on which grid: the second half of the gate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
+from covidssl.io.eligible import Eligible, check_directions, normal_of
 from covidssl.io.headers import SliceHeader
 from covidssl.io.raw import LEAST_EDGE, MOST_SHEAR_DEGREES, check_affine
 
 _SAME_PLACE_MM = 0.01
 _UNEVEN = 0.1
-_MOST_STRETCH = 0.01
+_MOST_MISSING_TOGETHER = 2
+_MOST_MISSING = 0.05
+_MOST_TRUNCATED_INSIDE = 2
+_MOST_TILT_DEGREES = 40.0
+_MOST_DRIFT_PIXELS = 1.0
+_STILL = (0.0, 0.0)
+
+Same = Callable[[SliceHeader, SliceHeader], bool]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in order along their normal, and where they lie.
+    """Slices in order along their normal, and the grid that they are put on.
 
     Attributes:
         headers: sorted, lowest place first.
-        affine: (4, 4) from voxel index (x, y, z, 1) to LPS mm, or None where not known.
+        along: their places along the normal in mm.
+        targets: places of the grid's slices in mm; equal to `along` unless some are interpolated.
+        drift: pixels (y, x) by which each further mm along the normal moves a slice's corner
+            against the grid; 0 unless the gantry was tilted.
+        affine: (4, 4) from voxel index (x, y, z, 1) of the grid to LPS mm, or None where not known.
         spacing_mm: (z, y, x), or None where not known.
         warnings: in plain words.
+        repairs: what has to be mended to come to this grid, in plain words.
     """
 
     headers: tuple[SliceHeader, ...]
+    along: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    drift: tuple[float, float]
     affine: NDArray[np.float64] | None
     spacing_mm: tuple[float, float, float] | None
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
 
 
-def stack(headers: Sequence[SliceHeader], source: str) -> Stack:
+@dataclass(frozen=True)
+class _Line:
+    """Slices sorted along their normal, their places (mm), and what readers call these (z)."""
+
+    headers: tuple[SliceHeader, ...]
+    positions: NDArray[np.float64]
+    along: NDArray[np.float64]
+    shown: NDArray[np.float64]
+
+
+def stack(found: Eligible, source: str, same: Same | None = None) -> Stack:
     """Order the slices of one series and check that they are one evenly spaced CT volume.
 
+    Args:
+        found: the slices that belong.
+        source: the scan's name for messages.
+        same: whether two slices hold the same pixels; given where the series may be mended.
+
     Raises:
-        ScanError: for another modality, localisers, multi-frame or colour images, slices of several
-            sizes, orientations or spacings, a tilted gantry, doubled, missing or uneven slices, a
-            single slice that is not axial, directions that are no right angle.
+        ScanError: for a tilted gantry, doubled, missing or uneven slices unless they can be mended;
+            for a single slice that is not axial, and directions that are no right angle.
     """
-    _check_kind(headers, source)
-    _check_agreement(headers, source)
-    if len(headers) == 1:
-        return _single(headers[0], source)
-    positions, rows = _places(headers, source)
-    columns = rows[3:]
-    normal = np.cross(rows[:3], columns)
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    headers, positions, along = [headers[i] for i in order], positions[order], along[order]
-    # Readers know slices by their z; the signed distance along the normal may be its negative.
-    shown = positions[:, 2] if abs(normal[2]) > 0.9 else along
-    _check_spacing(along, shown, source)
-    _check_tilt(positions, normal, source)
-    first = headers[0]
-    if first.spacing_mm is None:
-        raise ScanError(f"{source}: the headers give no pixel spacing; export the series again.")
-    y_mm, x_mm = first.spacing_mm
-    affine = np.eye(4)
-    affine[:3, 0] = rows[:3] * x_mm
-    affine[:3, 1] = columns * y_mm
-    affine[:3, 2] = (positions[-1] - positions[0]) / (len(headers) - 1)
-    affine[:3, 3] = positions[0]
+    if len(found.headers) == 1:
+        return replace(_single(found.headers[0], source), repairs=found.repairs)
+    mend = same is not None
+    line, doubled = _without_doubles(_line(found.headers), source, same)
+    if len(line.headers) == 1:
+        return replace(_single(line.headers[0], source), repairs=(*found.repairs, *doubled))
+    targets, filled = _grid(line, found.truncated, source, mend)
+    rows, columns = _directions(line.headers[0])
+    sideways, tilted = _tilt(line, np.cross(rows, columns), source, mend)
+    if line.headers[0].spacing_mm is None:
+        raise ScanError(
+            f"{source}: the headers give no pixel spacing; export the series again.", "no_spacing"
+        )
+    y_mm, x_mm = line.headers[0].spacing_mm
+    drift = (float(sideways @ columns) / y_mm, float(sideways @ rows) / x_mm) if tilted else _STILL
+    affine = _affine(line, targets, drift if tilted else None)
     check_affine(affine, source)
-    z_mm = float(np.linalg.norm(affine[:3, 2]))
-    return Stack(tuple(headers), affine, (z_mm, y_mm, x_mm), ())
+    spacing = float(np.linalg.norm(affine[:3, 2])), y_mm, x_mm
+    repairs = (*found.repairs, *doubled, *filled, *tilted)
+    return Stack(line.headers, line.along, targets, drift, affine, spacing, (), repairs)
+
+
+def _affine(
+    line: _Line, targets: NDArray[np.float64], drift: tuple[float, float] | None
+) -> NDArray[np.float64]:
+    """Where the grid lies; at right angles if there is a `drift`, which is taken out of slices."""
+    rows, columns = _directions(line.headers[0])
+    y_mm, x_mm = line.headers[0].spacing_mm or (1.0, 1.0)
+    span = float(targets[-1] - targets[0])
+    affine = np.eye(4)
+    affine[:3, 0] = rows * x_mm
+    affine[:3, 1] = columns * y_mm
+    affine[:3, 3] = line.positions[0]
+    if drift is None:
+        way = (line.positions[-1] - line.positions[0]) / (line.along[-1] - line.along[0])
+    else:
+        way = np.cross(rows, columns)
+        # The grid begins where the first or the last slice does, whichever reaches further out.
+        affine[:3, 3] += rows * min(0.0, drift[1] * span) * x_mm
+        affine[:3, 3] += columns * min(0.0, drift[0] * span) * y_mm
+    affine[:3, 2] = way * span / (len(targets) - 1)
+    return affine
 
 
 def _single(header: SliceHeader, source: str) -> Stack:
+    places = np.zeros(1)
     if header.orientation is not None:
-        _check_directions(header.orientation, source)
-        normal = np.cross(header.orientation[:3], header.orientation[3:])
-        if np.abs(normal).argmax() != 2:
+        check_directions(header.orientation, source)
+        if np.abs(normal_of(header.orientation)).argmax() != 2:
             raise ScanError(
                 f"{source}: a single coronal or sagittal slice; expected axial slices of at least "
-                f"{LEAST_EDGE} x {LEAST_EDGE} pixels. Give the axial series."
+                f"{LEAST_EDGE} x {LEAST_EDGE} pixels. Give the axial series.",
+                "not_axial",
             )
     if header.spacing_mm is None:
-        return Stack((header,), None, None, ("the header gives no pixel spacing",))
+        told = ("the header gives no pixel spacing",)
+        return Stack((header,), places, places, _STILL, None, None, told)
     z_mm = header.thickness_mm or 1.0
     spacing = (z_mm, *header.spacing_mm)
     if header.position_mm is None or header.orientation is None:
-        return Stack((header,), None, spacing, ("the header gives no place: taken as upright",))
+        told = ("the header gives no place: taken as upright",)
+        return Stack((header,), places, places, _STILL, None, spacing, told)
     rows, columns = header.orientation[:3], header.orientation[3:]
     affine = np.eye(4)
     affine[:3, 0] = rows * spacing[2]
@@ -92,100 +143,75 @@ def _single(header: SliceHeader, source: str) -> Stack:
     affine[:3, 2] = np.cross(rows, columns) * z_mm
     affine[:3, 3] = header.position_mm
     check_affine(affine, source)
-    return Stack((header,), affine, spacing, ())
+    return Stack((header,), places, places, _STILL, affine, spacing)
 
 
-def _check_kind(headers: Sequence[SliceHeader], source: str) -> None:
-    others = {header.modality for header in headers} - {"CT"}
-    if others:
-        # Only what looks like a modality is quoted: the field may hold anything.
-        known = sorted(word for word in others if word.isalpha() and len(word) <= 8)
-        raise ScanError(f"{source}: modality {', '.join(known) or 'not given'}; expected CT.")
-    localisers = sum(header.localiser for header in headers)
-    if localisers:
-        raise ScanError(
-            f"{source}: {localisers} of {len(headers)} images are localisers (scouts), not axial "
-            f"slices; take them out of the folder."
+def _directions(header: SliceHeader) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    way = np.asarray(header.orientation, dtype=np.float64)
+    return way[:3], way[3:]
+
+
+def _line(headers: Sequence[SliceHeader]) -> _Line:
+    positions = np.array([header.position_mm for header in headers], dtype=np.float64)
+    normal = np.cross(*_directions(headers[0]))
+    along = positions @ normal
+    order = np.argsort(along, kind="stable")
+    positions, along = positions[order], along[order]
+    # Readers know slices by their z; the signed distance along the normal may be its negative.
+    shown = positions[:, 2] if abs(normal[2]) > 0.9 else along
+    return _Line(tuple(headers[i] for i in order), positions, along, shown)
+
+
+def _without_doubles(
+    line: _Line, source: str, same: Same | None
+) -> tuple[_Line, tuple[str, ...]]:  # fmt: skip
+    gaps = np.diff(line.along)
+    doubled = np.flatnonzero(gaps < _SAME_PLACE_MM)
+    if not doubled.size:
+        return line, ()
+    at = line.shown[int(np.argmin(gaps))]
+    if same is not None and all(same(*line.headers[i : i + 2]) for i in doubled):
+        kept = np.setdiff1d(np.arange(len(line.headers)), doubled + 1)
+        headers = tuple(line.headers[i] for i in kept)
+        left = _Line(headers, line.positions[kept], line.along[kept], line.shown[kept])
+        told = f"left out {len(doubled)} slices that were there twice, the first at z = {at:g} mm"
+        return left, (told.replace("1 slices", "1 slice").replace("that were", "that was")
+                      if len(doubled) == 1 else told,)  # fmt: skip
+    raise ScanError(
+        f"{source}: {len(doubled) + 1 if len(doubled) == 1 else len(doubled)} slices lie at a "
+        f"place that is taken already, the first at z = {at:g} mm. "
+        f"{_apart(line)}Give each a folder of its own.",
+        "duplicate_slices",
+    )
+
+
+def _apart(line: _Line) -> str:
+    """By what number slices that lie at the same places fall apart, as a sentence."""
+    for which, name in enumerate(("acquisition number", "temporal position")):
+        groups = Counter(header.acquisition[which] for header in line.headers)
+        clean = all(
+            np.diff(line.along[[h.acquisition[which] == group for h in line.headers]]).min(
+                initial=np.inf
+            )
+            >= _SAME_PLACE_MM
+            for group in groups
         )
-    if any(header.frames > 1 for header in headers):
-        raise ScanError(
-            f"{source}: a multi-frame (enhanced) DICOM file; convert it to NIfTI first, "
-            f"for example with dcm2niix."
-        )
-    if any(header.colour for header in headers):
-        raise ScanError(f"{source}: a colour or inverted image (a screenshot?), not CT values.")
-    short = sum(header.missing_bytes > 0 for header in headers)
-    if short:
-        raise ScanError(
-            f"{source}: {short} of {len(headers)} files are truncated: they end before their last "
-            f"pixel. Copy or export them again."
-        )
+        if len(groups) > 1 and "" not in groups and clean:
+            sizes = " + ".join(str(count) for count in groups.values())
+            return f"They fall apart by {name} into {len(groups)} stacks ({sizes} slices). "
+    return "Two reconstructions or acquisitions in one series? "
 
 
-def _check_agreement(headers: Sequence[SliceHeader], source: str) -> None:
-    shapes = sorted({header.shape for header in headers})
-    if len(shapes) > 1:
-        sizes = ", ".join(f"{rows} x {columns}" for rows, columns in shapes)
-        raise ScanError(f"{source}: slices of several sizes in one series ({sizes}).")
-    spacings = {header.spacing_mm for header in headers}
-    if len(spacings) > 1:
-        raise ScanError(f"{source}: slices of several pixel spacings in one series.")
-    for edge in sorted(spacings, key=str)[0] or ():
-        if not 0 < edge < np.inf:
-            raise ScanError(f"{source}: a pixel spacing of {edge:g} mm in the header.")
-
-
-def _places(
-    headers: Sequence[SliceHeader], source: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    positions = [header.position_mm for header in headers if header.position_mm is not None]
-    orientations = [header.orientation for header in headers if header.orientation is not None]
-    lost = len(headers) - min(len(positions), len(orientations))
-    if lost:
-        raise ScanError(
-            f"{source}: {lost} of {len(headers)} slices do not say where they lie (position and "
-            f"orientation), so they cannot be put in order. Export the series again."
-        )
-    rows = orientations[0]
-    turned = sum(bool(np.abs(other - rows).max() > 1e-3) for other in orientations)
-    if turned:
-        raise ScanError(
-            f"{source}: {turned} of {len(headers)} slices lie in another orientation than the "
-            f"first; give each orientation a folder of its own."
-        )
-    _check_directions(rows, source)
-    return np.array(positions), rows
-
-
-def _check_directions(orientation: NDArray[np.float64], source: str) -> None:
-    rows, columns = orientation[:3], orientation[3:]
-    lengths = np.linalg.norm([rows, columns], axis=1)
-    most = np.sin(np.radians(MOST_SHEAR_DEGREES))
-    # Written so that NaN fails too.
-    if not (np.abs(lengths - 1.0).max() <= _MOST_STRETCH and abs(rows @ columns) <= most):
-        raise ScanError(
-            f"{source}: the row and column directions in the header are no two vectors of length "
-            f"1 at a right angle, so how the slices lie cannot be known. Export the series again."
-        )
-
-
-def _check_spacing(
-    along: NDArray[np.float64], shown: NDArray[np.float64], source: str
-) -> None:  # fmt: skip
-    gaps = np.diff(along)
-    doubled = int(np.count_nonzero(gaps < _SAME_PLACE_MM))
-    if doubled:
-        at = shown[int(np.argmin(gaps))]
-        raise ScanError(
-            f"{source}: {doubled + 1 if doubled == 1 else doubled} slices lie at a place that is "
-            f"taken already, the first at z = {at:g} mm. Two reconstructions or acquisitions in "
-            f"one series? Give each a folder of its own."
-        )
+def _grid(
+    line: _Line, truncated: Sequence[SliceHeader], source: str, mend: bool
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Where the grid's slices lie, and what is interpolated for it."""
+    gaps, shown = np.diff(line.along), line.shown
     # The lower median: of two gaps, the wider one is the suspect.
     usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     odd = np.flatnonzero(np.abs(gaps - usual) > _UNEVEN * usual)
     if not odd.size:
-        return
+        return line.along, ()
     widest = int(odd[np.argmax(gaps[odd])])
     where = (
         f"between z = {shown[widest]:g} and {shown[widest + 1]:g} mm: "
@@ -193,23 +219,102 @@ def _check_spacing(
     )
     steps = gaps[odd] / usual
     if np.all(np.rint(steps) >= 2) and np.all(np.abs(steps - np.rint(steps)) < 0.2):
-        missing = int(np.sum(np.rint(steps) - 1))
+        lacking = np.rint(steps).astype(int) - 1
+        missing = int(lacking.sum())
+        if mend and _may_be_filled(lacking, len(line.headers), _inside(line, truncated)):
+            told = f"{missing} missing slice{'s' * (missing > 1)} interpolated {_where(line, odd)}"
+            return _with_holes(line.along, odd, lacking), (told,)
         what = "a slice is missing" if missing == 1 else f"{missing} slices are missing, most"
-        raise ScanError(f"{source}: {what} {where}. Copy the whole series again.")
+        raise ScanError(
+            f"{source}: {what} {where}. {_too_many(mend)}Copy the whole series again.",
+            "missing_slices",
+        )
+    wide = np.count_nonzero(gaps > 1.5 * usual)
+    if mend and steps.max() <= _MOST_MISSING_TOGETHER + 1 and wide <= _MOST_MISSING * len(gaps):
+        return _evened(line.along, usual, len(odd))
     raise ScanError(
         f"{source}: slices are unevenly spaced in {len(odd)} places, most {where}. "
-        f"Resample the scan, or export the series again."
+        f"{_too_many(mend)}Resample the scan, or export the series again.",
+        "uneven_spacing",
     )
 
 
-def _check_tilt(
-    positions: NDArray[np.float64], normal: NDArray[np.float64], source: str
-) -> None:  # fmt: skip
-    way = positions[-1] - positions[0]
-    cosine = float(way @ normal / np.linalg.norm(way))
-    tilt = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
-    if tilt > MOST_SHEAR_DEGREES:
+def _evened(
+    along: NDArray[np.float64], usual: float, uneven: int
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    gaps = np.diff(along)
+    count = int((along[-1] - along[0]) / usual + 1e-6) + 1
+    told = (
+        f"resampled to an even spacing of {usual:.4g} mm, from {gaps.min():.4g} to "
+        f"{gaps.max():.4g} mm, uneven in {uneven} places"
+    )
+    return along[0] + usual * np.arange(count), (told,)
+
+
+def _too_many(mend: bool) -> str:
+    if not mend:
+        return ""
+    return (
+        f"Too much to interpolate: at most {_MOST_MISSING_TOGETHER} slices in a row and "
+        f"{_MOST_MISSING:.0%} of all. "
+    )
+
+
+def _inside(line: _Line, truncated: Sequence[SliceHeader]) -> int:
+    """How many of the slices that were left out as truncated lie between those that stay."""
+    normal = np.cross(*_directions(line.headers[0]))
+    places = [float(h.position_mm @ normal) for h in truncated if h.position_mm is not None]
+    return sum(bool(line.along[0] < place < line.along[-1]) for place in places)
+
+
+def _may_be_filled(lacking: NDArray[np.intp], present: int, truncated: int) -> bool:
+    missing = int(lacking.sum())
+    # One or two damaged files are mended in a short series too.
+    allowed = _MOST_MISSING * (present + missing)
+    if truncated <= _MOST_TRUNCATED_INSIDE:
+        allowed = max(allowed, truncated)
+    return int(lacking.max()) <= _MOST_MISSING_TOGETHER and missing <= allowed
+
+
+def _where(line: _Line, gaps: NDArray[np.intp]) -> str:
+    named = [f"z = {line.shown[i]:g} and {line.shown[i + 1]:g} mm" for i in gaps[:3]]
+    more = f", and in {len(gaps) - 3} more places" if len(gaps) > 3 else ""
+    return f"between {', between '.join(named)}{more}"
+
+
+def _with_holes(
+    along: NDArray[np.float64], gaps: NDArray[np.intp], lacking: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    parts, start = [], 0
+    for gap, count in zip(gaps, lacking, strict=True):
+        parts.append(along[start : gap + 1])
+        parts.append(np.linspace(along[gap], along[gap + 1], count + 2)[1:-1])
+        start = gap + 1
+    return np.concatenate([*parts, along[start:]])
+
+
+def _tilt(
+    line: _Line, normal: NDArray[np.float64], source: str, mend: bool
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """How far each mm along the normal moves a slice sideways (3, mm), and what is mended."""
+    way = line.positions[-1] - line.positions[0]
+    sideways = way / float(way @ normal) - normal
+    straight = np.outer(line.along - line.along[0], normal + sideways)
+    off = np.linalg.norm(line.positions - line.positions[0] - straight, axis=1).max()
+    edge = max(line.headers[0].spacing_mm or (np.inf,))
+    if off > _MOST_DRIFT_PIXELS * edge:
         raise ScanError(
-            f"{source}: the gantry was tilted by {tilt:.1f} degrees: slices do not lie straight "
-            f"above each other. Resample the scan to an upright grid first."
+            f"{source}: slices are moved against each other within their plane by up to {off:.1f} "
+            f"mm; expected one field of view for all. Export the series again.",
+            "shifted_slices",
         )
+    tilt = float(np.degrees(np.arctan(np.linalg.norm(sideways))))
+    if not tilt > MOST_SHEAR_DEGREES:
+        return sideways, ()
+    if mend and tilt <= _MOST_TILT_DEGREES:
+        return sideways, (f"gantry tilt of {tilt:.1f} degrees taken out, slice by slice",)
+    raise ScanError(
+        f"{source}: the gantry was tilted by {tilt:.1f} degrees: slices do not lie straight "
+        f"above each other. Resample the scan to an upright grid first.",
+        "gantry_tilt",
+    )

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from covidssl.errors import DataError, UsageError
-from covidssl.io import find_scans
+from covidssl.errors import DataError, ScanError, UsageError
+from covidssl.io import ScanFiles, find, find_scans, read_scan
+from covidssl.io.voxel_files import voxel_files
+from covidssl.pseudonyms import Pseudonyms
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_dicom, write_mhd, write_png
 
 
@@ -154,3 +156,101 @@ def test_thousands_of_pictures_are_found_at_once(real_data: Path) -> None:
     found = find_scans([real_data / "sars-cov-2-ct"])
     assert len(found.scans) == 2481
     assert time.perf_counter() - start < 2
+
+
+def test_with_pseudonyms_no_part_of_a_path_is_in_a_name(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "SMITH", chest_hu(3), names="b{}.dcm")
+    write_dicom(tmp_path / "SMITH", chest_hu(4), names="a{}.dcm")
+    write_png(tmp_path / "JONES.png", chest_grey())
+    ids = Pseudonyms(bytes(32))
+    open_ones = find_scans([tmp_path]).scans
+    hidden = find_scans([tmp_path], ids).scans
+    assert [scan.name for scan in hidden] == [ids.of("path", scan.name) for scan in open_ones]
+    assert {scan.folder for scan in hidden} == {None, ids.of("path", "SMITH")}
+    assert all(scan.hidden for scan in hidden)
+    # Names could be guessed from a stamp that they go into.
+    stamps = [scan.stamp() for scan in hidden]
+    assert not set(stamps) & {scan.stamp() for scan in open_ones}
+    (tmp_path / "JONES.png").rename(tmp_path / "JAMES.png")
+    assert {scan.stamp() for scan in find_scans([tmp_path], ids).scans} == set(stamps)
+
+
+def test_with_pseudonyms_a_folder_without_ct_is_not_named(tmp_path: Path) -> None:
+    (tmp_path / "SMITH").mkdir()
+    with pytest.raises(DataError, match="^INPUT: no CT found"):
+        find_scans([tmp_path / "SMITH"], Pseudonyms(bytes(32)))
+
+
+def test_series_that_share_a_folder_know_it(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "case", chest_hu(3), names="b{}.dcm")
+    write_dicom(tmp_path / "alone", chest_hu(3), names="b{}.dcm")
+    write_dicom(tmp_path / "case", chest_hu(4), names="a{}.dcm")
+    scans = find_scans([tmp_path]).scans
+    assert [(scan.name, scan.folder) for scan in scans] == [
+        ("alone", None),
+        ("case#1", "case"),
+        ("case#2", "case"),
+    ]
+
+
+def test_the_stamp_follows_the_voxels_beside_a_header(tmp_path: Path) -> None:
+    write_mhd(tmp_path / "c.mhd", chest_hu(3), (1, 1, 1))
+    before = find_scans([tmp_path]).scans[0].stamp()
+    (tmp_path / "c.raw").write_bytes(bytes(10))
+    assert find_scans([tmp_path]).scans[0].stamp() != before
+
+
+def test_a_raw_file_that_no_header_names_is_counted(tmp_path: Path) -> None:
+    write_mhd(tmp_path / "c.mhd", chest_hu(3), (1, 1, 1))
+    (tmp_path / "other.raw").write_bytes(bytes(10))
+    assert find_scans([tmp_path]).ignored == {".raw": 1}
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../c.raw", "..\\c.raw", "C:\\c.raw"])
+@pytest.mark.parametrize("format", ["mhd", "nhdr"])
+def test_a_header_that_points_out_of_its_folder_is_refused(
+    tmp_path: Path, name: str, format: str
+) -> None:
+    path = write_mhd(tmp_path / f"c.{format}", chest_hu(3), (1, 1, 1))
+    lines = path.read_text().splitlines()
+    key = "ElementDataFile = " if format == "mhd" else "data file: "
+    path.write_text("".join(f"{key}{name}\n" if key in line else f"{line}\n" for line in lines))
+    (scan,) = find_scans([tmp_path]).scans
+    assert (scan.format, scan.code) == ("unreadable", "outside_folder")
+    by_itself = ScanFiles("c", "metaimage", (path,))
+    with pytest.raises(ScanError, match="^c: the header takes its voxels from outside") as refusal:
+        read_scan(by_itself)
+    assert refusal.value.code == "outside_folder"
+
+
+def test_voxels_that_are_a_link_out_of_the_input_are_refused(tmp_path: Path) -> None:
+    write_mhd(tmp_path / "given" / "c.mhd", chest_hu(3), (1, 1, 1))
+    (tmp_path / "given" / "c.raw").rename(tmp_path / "c.raw")
+    (tmp_path / "given" / "c.raw").symlink_to(tmp_path / "c.raw")
+    (scan,) = find_scans([tmp_path / "given"]).scans
+    assert (scan.format, scan.code) == ("unreadable", "outside_folder")
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("LIST\na.raw\nb.raw", ("a.raw", "b.raw")),
+        ("slice%02d.raw 8 12 2", ("slice08.raw", "slice10.raw", "slice12.raw")),
+        ("sub/a.raw", ("sub/a.raw",)),
+        ("LOCAL", ()),
+    ],
+)
+def test_headers_may_name_several_files(value: str, names: tuple[str, ...]) -> None:
+    assert voxel_files(f"NDims = 3\nElementDataFile = {value}\n", ".mhd") == names
+
+
+def test_what_lies_in_many_series_and_files_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for case in range(4):
+        write_dicom(tmp_path / f"{case}", chest_hu(5, 32))
+    opened = []
+    real = find.open_member
+    monkeypatch.setattr(find, "open_member", lambda a, p: (opened.append(p), real(a, p))[1])
+    find_scans([tmp_path])
+    assert len(opened) == len(set(opened)) == 20

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
 from covidssl.hounsfield import Pixels
-from covidssl.io import read_ct
+from covidssl.io import Policy, Reading, find_scans, read_ct, read_scan
+from covidssl.io.gate import settle
+from covidssl.io.raw import RawScan
+from covidssl.volume import Volume
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
 
 HU = chest_hu().astype(np.float32)
@@ -34,26 +38,35 @@ def with_nan() -> NDArray[np.generic]:
     return hu
 
 
+OFFSET = (HU + 1024).clip(0, 4095).astype(np.int16)
+NORMALISED = ((HU + 1024).clip(0, 1800) / 1800).astype(np.float32)
+GREY = np.rint(NORMALISED * 255).astype(np.int16)
+
+
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "told", "code"),
     [
-        (with_nan(), "of the voxels are NaN or infinite"),
-        (HU * 20, "Scaled wrongly"),
-        (np.where(HU > -500, 30000, HU), "are above 4000 HU"),
-        (HU * 4 + 900, "are below -1200 HU"),
-        ((HU + 1024).clip(0, 1800) / 1800, r"normalised to 0\.\.1"),
-        ((HU + 1024).clip(0, 2000).astype(np.int16), "offset of 1024"),
-        ((HU > -500).astype(np.int16), "holds only the values 0, 1: a mask"),
-        (np.full(HU.shape, -1000, np.int16), "holds only the value -1000"),
-        (np.where(HU < -500, -150, HU).astype(np.int16), r"only 0\.00% of the voxels are air"),
-        (HU.astype(np.complex64), "of type complex64"),
+        (with_nan(), "of the voxels are NaN or infinite", "not_finite"),
+        (HU * 20, "Scaled wrongly", "hu_scaled"),
+        (np.where(HU > -500, 30000, HU), "are above 4000 HU", "hu_scaled"),
+        (HU * 4 + 900, "are below -1200 HU", "hu_scaled"),
+        (NORMALISED, r"normalised to 0\.\.1", "hu_normalised"),
+        (NORMALISED * 2 - 1, r"normalised to -1\.\.1", "hu_normalised"),
+        (GREY, r"grey values 0\.\.255 stored", "hu_windowed"),
+        (OFFSET, "offset of 1024 \\(air peaks at .* and tissue at 10", "hu_offset"),
+        (OFFSET * 3, "no peaks of air and tissue lie where an offset", "no_air"),
+        ((HU > -500).astype(np.int16), "holds only the values 0, 1: a mask", "is_mask"),
+        (np.full(HU.shape, -1000, np.int16), "holds only the value -1000", "is_mask"),
+        (np.where(HU < -500, -150, HU).astype(np.int16), r"only 0\.00% of the voxels", "no_air"),
+        (HU.astype(np.complex64), "of type complex64", "not_numbers"),
     ],
 )  # fmt: skip
 def test_values_that_are_no_hu_are_refused(
-    tmp_path: Path, values: NDArray[np.generic], told: str
+    tmp_path: Path, values: NDArray[np.generic], told: str, code: str
 ) -> None:
-    with pytest.raises(ScanError, match=rf"^scan\.nii\.gz: .*{told}"):
+    with pytest.raises(ScanError, match=rf"^scan\.nii\.gz: .*{told}") as refusal:
         read_ct(lps_nifti(tmp_path / "scan.nii.gz", values))
+    assert refusal.value.code == code
 
 
 def test_hu_are_not_read_as_grey_values(tmp_path: Path) -> None:
@@ -62,5 +75,122 @@ def test_hu_are_not_read_as_grey_values(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_never_hu(tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match="a picture holds windowed grey values"):
+    with pytest.raises(ScanError, match="a picture of 8 bits holds windowed grey values"):
         read_ct(write_png(tmp_path / "x.png", chest_grey()), Pixels.HU)
+
+
+def mended(path: Path, pixels: Pixels | None = None) -> Volume:
+    (scan,) = find_scans([path]).scans
+    return read_scan(scan, Reading(pixels, Policy.REPAIR))
+
+
+@pytest.mark.parametrize("type_", [np.int16, np.uint16, np.int32, np.float32])
+def test_an_offset_is_taken_off_where_the_peaks_prove_it(tmp_path: Path, type_: type) -> None:
+    volume = mended(lps_nifti(tmp_path / "scan.nii", OFFSET.astype(type_)))
+    assert np.array_equal(volume.array, HU.astype(np.int16))
+    (said,) = volume.repairs
+    peaks = re.fullmatch(
+        r"offset of 1024 HU subtracted: air peaks at (\d+) and tissue at (\d+), with it off at "
+        r"(-\d+) and (-?\d+) HU",
+        said,
+    )
+    assert peaks is not None
+    stored_air, stored_tissue, air, tissue = (int(number) for number in peaks.groups())
+    assert (air, tissue) == (stored_air - 1024, stored_tissue - 1024)
+    assert (air, tissue) == (pytest.approx(-1000, abs=15), pytest.approx(40, abs=15))
+
+
+def test_nothing_is_taken_off_where_the_peaks_do_not_prove_it(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="no peaks of air and tissue lie where an offset"):
+        mended(lps_nifti(tmp_path / "scan.nii", OFFSET * 3))
+
+
+def test_normalised_values_become_windowed_ones(tmp_path: Path) -> None:
+    volume = mended(lps_nifti(tmp_path / "scan.nii", NORMALISED))
+    assert volume.pixels is Pixels.WINDOWED
+    assert np.array_equal(volume.array, GREY)
+    assert "no HU, taken as windowed" in volume.repairs[0]
+    assert volume.repairs[1].startswith("normalised to 0..1 (found 0..")
+
+
+def test_grey_values_in_sixteen_bits_become_windowed_ones(tmp_path: Path) -> None:
+    volume = mended(lps_nifti(tmp_path / "scan.nii", GREY))
+    assert volume.pixels is Pixels.WINDOWED
+    assert np.array_equal(volume.array, GREY)
+    assert volume.repairs == (f"values 0..{GREY.max()}, none below 0: no HU, taken as windowed",)
+
+
+def test_the_callers_word_is_not_mended_away(tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="grey values 0"):
+        mended(lps_nifti(tmp_path / "scan.nii", GREY), Pixels.HU)
+
+
+def test_fractions_said_to_be_windowed_are_refused_or_mended(tmp_path: Path) -> None:
+    path = lps_nifti(tmp_path / "scan.nii", NORMALISED)
+    with pytest.raises(ScanError, match=r"normalised to 0\.\.1") as refusal:
+        read_ct(path, Pixels.WINDOWED)
+    assert refusal.value.code == "hu_normalised"
+    assert np.array_equal(mended(path, Pixels.WINDOWED).array, GREY)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+def test_a_few_voxels_without_a_value_are_filled_with_air(tmp_path: Path, hole: float) -> None:
+    hu = HU.copy()
+    hu[2, 10:20, 10:15] = hole
+    volume = mended(lps_nifti(tmp_path / "scan.nii", hu))
+    assert (volume.array[2, 10:20, 10:15] < -1000).all()
+    assert volume.repairs == ("50 voxels (0.15%) were NaN or infinite: filled with air",)
+
+
+def test_many_voxels_without_a_value_are_refused(tmp_path: Path) -> None:
+    hu = HU.copy()
+    hu[:, :2] = np.nan
+    with pytest.raises(ScanError, match=r"^scan\.nii: 3\.12% of the voxels are NaN") as refusal:
+        mended(lps_nifti(tmp_path / "scan.nii", hu))
+    assert refusal.value.code == "not_finite"
+
+
+def test_a_sound_scan_is_not_mended(tmp_path: Path) -> None:
+    volume = mended(lps_nifti(tmp_path / "scan.nii", chest_hu()))
+    assert volume.repairs == ()
+    assert np.array_equal(volume.array, chest_hu())
+
+
+def test_pictures_of_little_contrast_are_warned_about_with_numbers(tmp_path: Path) -> None:
+    pale = (100 + chest_grey() / 4).astype(np.uint8)
+    (warning,) = read_ct(write_png(tmp_path / "x.png", pale)).warnings
+    assert re.match(r"low contrast: 98 of 100 pixels lie in 10\d\.\.1\d\d of 0\.\.255", warning)
+    assert read_ct(write_png(tmp_path / "y.png", chest_grey())).warnings == ()
+
+
+@pytest.mark.parametrize("type_", [">i2", "<i2", "<i4", "<f4", ">f8", "<u2"])
+def test_the_type_in_the_file_does_not_matter(type_: str) -> None:
+    hu = chest_hu() if type_ != "<u2" else OFFSET
+    reading = Reading(policy=Policy.REPAIR)
+    raw = RawScan(hu.astype(type_), False, None, None)
+    settled, kind = settle(raw, reading, "scan")
+    assert (kind, settled.array.dtype) == (Pixels.HU, np.dtype(np.int16))
+    assert np.array_equal(settled.array, chest_hu())
+
+
+def test_a_sound_array_is_not_copied() -> None:
+    hu = chest_hu()
+    settled, _ = settle(RawScan(hu, False, None, None), Reading(), "scan")
+    assert settled.array is hu
+
+
+def test_values_out_of_range_are_clipped_without_a_copy() -> None:
+    hu = chest_hu()
+    hu[:, :3] = -2000
+    settled, _ = settle(RawScan(hu, False, None, None), Reading(), "scan")
+    assert settled.array is hu
+    assert hu.min() == -1024
+
+
+@pytest.mark.realdata
+def test_no_real_picture_is_said_to_have_little_contrast(real_data: Path) -> None:
+    sets = ("sars-cov-2-ct", "covid-ct", "luna16-slices")
+    scans = [scan for name in sets for scan in find_scans([real_data / name]).scans[::20]]
+    warnings = [warning for scan in scans for warning in read_scan(scan).warnings]
+    assert len(scans) > 200
+    assert not [warning for warning in warnings if "low contrast" in warning]

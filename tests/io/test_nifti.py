@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -8,9 +9,26 @@ import pytest
 
 from covidssl.errors import ScanError, UsageError
 from covidssl.hounsfield import Pixels
-from covidssl.io import read_ct, read_mask, write_volume
+from covidssl.io import (
+    Policy,
+    Reading,
+    find_scans,
+    read_ct,
+    read_mask,
+    read_scan,
+    write_volume,
+)
+from covidssl.io.nifti import read_nifti
 from covidssl.volume import Volume
-from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_mhd, write_nifti
+from tests.scan_files import (
+    change_dicom,
+    chest_grey,
+    chest_hu,
+    lps_nifti,
+    write_dicom,
+    write_mhd,
+    write_nifti,
+)
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
@@ -100,6 +118,94 @@ def test_a_few_slices_are_warned_about(tmp_path: Path) -> None:
     assert read_ct(lps_nifti(tmp_path / "b.nii", chest_hu(2))).warnings == ("only 2 slices",)
 
 
+def two_orientations(path: Path, degrees: float, shift_mm: float = 0.0) -> Path:
+    """A scan whose qform is its sform, turned about the patient's axis and moved."""
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    sform = np.diag([-0.7, -0.8, 2.5, 1.0])
+    qform = turn @ sform
+    qform[0, 3] += shift_mm
+    image = nibabel.Nifti1Image(chest_hu().T, sform)
+    image.set_sform(sform, code=1)
+    image.set_qform(qform, code=1)
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(("degrees", "shift_mm", "apart_mm"), [(20, 0, 23.3), (0, 5, 5.0)])
+def test_two_orientations_that_disagree_are_told_and_the_sform_is_taken(
+    tmp_path: Path, degrees: float, shift_mm: float, apart_mm: float
+) -> None:
+    path = two_orientations(tmp_path / "scan.nii", degrees, shift_mm)
+    told = (
+        f"qform and sform in the header disagree by {degrees:.1f} degrees, and by {apart_mm:.1f} "
+        f"mm at the farthest corner"
+    )
+    volume = read_ct(path)
+    assert volume.warnings == (f"{told}: the sform is taken",)
+    assert np.allclose(volume.affine, np.diag([0.7, 0.8, 2.5, 1.0]))
+    with pytest.raises(ScanError, match=rf"^scan\.nii: {told}; expected one") as refusal:
+        strictly(path)
+    assert refusal.value.code == "qform_sform"
+
+
+@pytest.mark.parametrize("degrees", [0.0, 90.0, 179.9, 180.0, 33.3])
+def test_the_rounding_of_the_quaternion_is_no_disagreement(tmp_path: Path, degrees: float) -> None:
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ np.diag([0.7, 0.8, 2.5, 1.0])
+    image = nibabel.Nifti1Image(chest_hu(64).T, affine)
+    image.set_qform(affine, code=2)
+    image.set_sform(affine, code=2)
+    path = tmp_path / "x.nii"
+    nibabel.save(image, path)
+    raw = read_nifti(path, "x", Reading(policy=Policy.STRICT))
+    assert raw.warnings == ()
+
+
+def strictly(path: Path) -> Volume:
+    (scan,) = find_scans([path]).scans
+    return read_scan(scan, Reading(policy=Policy.STRICT))
+
+
+def test_strictly_a_scan_without_orientation_is_refused(tmp_path: Path) -> None:
+    (dicom,) = write_dicom(tmp_path / "c", chest_hu(1))
+    change_dicom(dicom, ImagePositionPatient=None)
+    for path in (
+        write_nifti(tmp_path / "a.nii", chest_hu().T),
+        write_mhd(tmp_path / "b.mha", chest_hu()[0], (0.7, 0.8)),
+        dicom,
+    ):
+        assert read_ct(path).affine is None
+        with pytest.raises(ScanError, match="gives no orientation") as refusal:
+            strictly(path)
+        assert refusal.value.code == "no_orientation"
+
+
+def test_strictly_an_oblique_scan_is_refused(tmp_path: Path) -> None:
+    turn = np.eye(4)
+    angle = np.radians(15)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    path = write_nifti(tmp_path / "a.nii", chest_hu().T, turn @ np.diag([-0.7, -0.8, 2.5, 1.0]))
+    assert read_ct(path).warnings != ()
+    with pytest.raises(ScanError, match=r"lies 15\.0 degrees off.*at most 10\.") as refusal:
+        strictly(path)
+    assert refusal.value.code == "oblique"
+
+
+def test_a_header_that_claims_more_than_its_file_can_hold_is_refused_first(tmp_path: Path) -> None:
+    path = lps_nifti(tmp_path / "scan.nii", chest_hu())
+    damaged = bytearray(path.read_bytes())
+    damaged[42:48] = np.array([2000, 2000, 500], "<i2").tobytes()
+    with gzip.open(tmp_path / "scan.nii.gz", "wb") as into:
+        into.write(damaged)
+    with pytest.raises(ScanError, match="claims 4000000352 bytes of voxels") as refusal:
+        read_ct(tmp_path / "scan.nii.gz")
+    assert refusal.value.code == "truncated"
+
+
 def test_a_mask_is_written_and_read_as_bool(tmp_path: Path) -> None:
     mask = chest_hu() < -500
     write_volume(
@@ -114,6 +220,15 @@ def test_a_mask_is_written_and_read_as_bool(tmp_path: Path) -> None:
 def test_an_image_is_no_mask(tmp_path: Path) -> None:
     with pytest.raises(ScanError, match="a mask holds a few labels"):
         read_mask(lps_nifti(tmp_path / "scan.nii", chest_hu()))
+
+
+def test_colours_are_no_mask_and_no_scan(tmp_path: Path) -> None:
+    rgb = np.zeros((64, 64, 8), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    path = write_nifti(tmp_path / "m.nii", rgb, np.diag([-2.0, -2.0, 2.0, 1.0]))
+    with pytest.raises(ScanError, match="a mask holds labels"):
+        read_mask(path)
+    with pytest.raises(ScanError, match="a CT holds one number a voxel"):
+        read_ct(path)
 
 
 def test_a_volume_is_written_as_nifti_alone(tmp_path: Path) -> None:
@@ -132,7 +247,9 @@ def test_a_volume_without_a_place_is_written_without_one(tmp_path: Path) -> None
 def test_a_metaimage_without_its_voxels_is_refused(tmp_path: Path) -> None:
     path = write_mhd(tmp_path / "scan.mhd", chest_hu(), (1, 1, 1))
     (tmp_path / "scan.raw").unlink()
-    with pytest.raises(ScanError, match=r"^scan\.mhd: could not be read as MetaImage") as refusal:
+    with pytest.raises(
+        ScanError, match=r"^scan\.mhd: 1 of 1 files with its voxels.*not there"
+    ) as refusal:
         read_ct(path)
     assert str(tmp_path) not in str(refusal.value)
 
@@ -140,8 +257,19 @@ def test_a_metaimage_without_its_voxels_is_refused(tmp_path: Path) -> None:
 def test_a_short_metaimage_is_refused(tmp_path: Path) -> None:
     path = write_mhd(tmp_path / "scan.mha", chest_hu(), (1, 1, 1))
     path.write_bytes(path.read_bytes()[:-4000])
-    with pytest.raises(ScanError, match=r"^scan\.mha: could not be read as MetaImage"):
+    with pytest.raises(
+        ScanError, match=r"^scan\.mha: the file is truncated: its header claims 65536"
+    ):
         read_ct(path)
+
+
+@pytest.mark.parametrize("listed", ["LIST\n", "LIST\none.raw\n"])
+def test_a_metaimage_that_lists_too_few_files_is_refused(listed: str, tmp_path: Path) -> None:
+    chest_hu()[0].tofile(tmp_path / "one.raw")
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 64 64 8\nElementType = MET_SHORT\n"
+    (tmp_path / "scan.mhd").write_text(f"{header}ElementDataFile = {listed}")
+    with pytest.raises(ScanError, match="the file is truncated"):
+        read_ct(tmp_path / "scan.mhd")
 
 
 @pytest.mark.realdata

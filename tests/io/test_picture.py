@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ from PIL import Image
 
 from covidssl.errors import ScanError
 from covidssl.hounsfield import Pixels
-from covidssl.io import read_ct
-from tests.scan_files import chest_grey, write_png
+from covidssl.io import Policy, Reading, find_scans, read_ct, read_scan
+from tests.scan_files import chest_grey, chest_hu, write_png
 
 GREY = chest_grey()
 RGB = np.stack([GREY] * 3, -1)
@@ -103,11 +104,60 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
         read_ct(tmp_path / "x.png")
 
 
-def test_several_frames_are_refused(tmp_path: Path) -> None:
-    first = Image.fromarray(GREY)
-    first.save(tmp_path / "x.tif", save_all=True, append_images=[first])
-    with pytest.raises(ScanError, match="2 frames in one picture file"):
+def test_the_pages_of_a_tiff_are_slices(tmp_path: Path) -> None:
+    pages = [Image.fromarray(chest_grey(seed=seed)) for seed in range(3)]
+    pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
+    volume = read_ct(tmp_path / "x.tif")
+    assert np.array_equal(volume.array, np.stack([np.asarray(page) for page in pages]))
+    assert (volume.pixels, volume.spacing_mm, volume.affine) == (Pixels.WINDOWED, None, None)
+    assert volume.warnings == ("3 pages of one TIFF: taken as slices, in their order in the file",)
+
+
+def test_pages_of_several_sizes_are_no_scan(tmp_path: Path) -> None:
+    first, other = Image.fromarray(GREY), Image.fromarray(GREY[:40])
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[other])
+    with pytest.raises(ScanError, match=r"pages of several sizes \(64 x 64 and 64 x 40\)") as it:
         read_ct(tmp_path / "x.tif")
+    assert it.value.code == "several_frames"
+
+
+def test_frames_of_an_animation_are_refused(tmp_path: Path) -> None:
+    first = Image.fromarray(GREY)
+    other = Image.fromarray(255 - GREY)
+    first.save(tmp_path / "x.gif", save_all=True, append_images=[other])
+    (tmp_path / "x.gif").rename(tmp_path / "x.png")
+    with pytest.raises(ScanError, match="2 frames in one picture file"):
+        read_ct(tmp_path / "x.png")
+
+
+OFFSET_HU = (chest_hu(1)[0].astype(np.int32) + 1024).astype(np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_that_look_like_hu_are_grey_unless_said(tmp_path: Path, suffix: str) -> None:
+    hint = r"if these are HU with an offset, say so \(pixels=hu\)"
+    path = write_png(tmp_path / f"x{suffix}", OFFSET_HU)
+    with pytest.raises(ScanError, match=f"holds only the values 0, 1, 4.*{hint}"):
+        read_ct(path)
+    bright = np.maximum(OFFSET_HU, np.arange(0, 4096, 64, dtype=np.uint16))
+    volume = read_ct(write_png(path, bright))
+    assert volume.pixels is Pixels.WINDOWED
+    assert re.search(hint, volume.warnings[0])
+    assert "low contrast" in volume.warnings[1]
+    write_png(path, OFFSET_HU)
+    with pytest.raises(ScanError, match="probably an offset of 1024") as refusal:
+        read_ct(path, Pixels.HU)
+    assert refusal.value.code == "hu_offset"
+    (scan,) = find_scans([path]).scans
+    mended = read_scan(scan, Reading(Pixels.HU, Policy.REPAIR))
+    assert mended.pixels is Pixels.HU
+    assert np.array_equal(mended.array[0], chest_hu(1)[0])
+    assert mended.repairs[0].startswith("offset of 1024 HU subtracted")
+
+
+def test_a_tiff_of_signed_numbers_may_be_hu(tmp_path: Path) -> None:
+    Image.fromarray(chest_hu(1)[0].astype(np.int32)).save(tmp_path / "x.tif")
+    assert np.array_equal(read_ct(tmp_path / "x.tif", Pixels.HU).array, chest_hu(1))
 
 
 @pytest.mark.realdata
