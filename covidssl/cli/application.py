@@ -1,0 +1,52 @@
+"""The command itself: its help, its log, and how it says what it made."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from covidssl.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Learn from unlabelled lung CT by repairing Perlin pseudo-lesions, then tell COVID-19 "
+    "with few labels (arXiv:2106.12313). Research use only; not a medical device.\n\n"
+    "A journey: `prepare`, `preview`, `pretrain`, `finetune`, `evaluate`, `predict`, `report`.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"covidssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    version: Annotated[  # noqa: ARG001 (its callback has done the work)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    handler = RichHandler(
+        console=Console(stderr=True), show_path=False, show_level=False, markup=False,
+        log_time_format="%H:%M:%S",
+    )  # fmt: skip
+    logger = logging.getLogger("covidssl")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+
+
+def say(text: str) -> None:
+    """Print one line that can be piped."""
+    # Plain, so that a path is printed whole and can be piped.
+    typer.echo(text)
