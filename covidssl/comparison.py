@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ class Scored(NamedTuple):
         model: (S,) probability of the model.
         rival: (S,) of the trivial rival; None where it was not trained.
         threshold: the model's operating point.
+        leakage: what leaks through the split that it was trained on; empty where nothing is said.
     """
 
     scans: tuple[str, ...]
@@ -35,10 +37,11 @@ class Scored(NamedTuple):
     model: NDArray[np.float64]
     rival: NDArray[np.float64] | None
     threshold: float
+    leakage: str = ""
 
 
 def read_scored(folder: Path, threshold: float) -> Scored:
-    """Read `predictions.csv` of an evaluation.
+    """Read `predictions.csv` of an evaluation, and what its `metrics.json` says of leakage.
 
     Raises:
         DataError: when the folder holds none.
@@ -58,7 +61,15 @@ def read_scored(folder: Path, threshold: float) -> Scored:
         np.array([float(row["probability"]) for row in rows]),
         rival,
         threshold,
+        _leakage(folder / "metrics.json"),
     )
+
+
+def _leakage(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("leakage", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""  # evaluations before there was a gate say nothing
 
 
 class Arm(NamedTuple):
@@ -69,12 +80,14 @@ class Arm(NamedTuple):
         fraction: share of the labels.
         n_labels: how many scans that is, in the mean over the draws.
         parts: probability and operating point of every draw.
+        leakage: what leaks through the split that it learnt on; empty where nothing is said.
     """
 
     arm: str
     fraction: float
     n_labels: int
     parts: Sequence[tuple[NDArray[np.float64], float]]
+    leakage: str = ""
 
 
 def compare(arms: Sequence[Arm], scored: Scored, seed: int) -> list[dict[str, Any]]:
@@ -89,6 +102,7 @@ def compare(arms: Sequence[Arm], scored: Scored, seed: int) -> list[dict[str, An
                 "fraction": arm.fraction,
                 "n_labels": arm.n_labels,
                 "draws": len(arm.parts),
+                **({"leakage": arm.leakage} if arm.leakage else {}),
                 **{k: e._asdict() for k, e in estimates.items()},
             }
         )

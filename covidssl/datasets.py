@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from covidssl.errors import DataError, ScanError, UsageError
 from covidssl.files import read_csv
-from covidssl.io import ScanFiles, find_scans, natural_order
+from covidssl.io import Found, ScanFiles, choose_series, find_scans, natural_order
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_WORDS = {
@@ -62,6 +65,8 @@ class Dataset:
 def read_dataset(path: Path, positive_class: str) -> Dataset:
     """Read the table of a labelled dataset; no picture is opened yet.
 
+    Of several DICOM series of one patient in a folder one is taken (`choose_series`).
+
     Args:
         path: a folder of two class folders, or a CSV with `path` (relative to the CSV; an image, a
             NIfTI file or a DICOM folder), `label`, and perhaps `patient` and `split`. Its order
@@ -98,7 +103,7 @@ def _rows_of_folder(path: Path) -> list[Row]:
             found = find_scans([folder])
         except DataError:
             continue  # a folder without CT, such as one of lists, is no class
-        for scan in found.scans:
+        for scan in _chosen(found):
             name = f"{folder.name}/{scan.name}"
             rows.append((replace(scan, name=name), folder.name, None, None))
     if not rows:
@@ -124,7 +129,7 @@ def _rows_of_csv(path: Path) -> list[Row]:
                 _files(path.parent, row["path"], name, where),
                 label,
                 row.get("patient", "").strip() or None,
-                _split(row.get("split", ""), where),
+                split_of_word(row.get("split", ""), where),
             )
         )
     return sorted(rows, key=lambda row: natural_order(row[0].name))
@@ -171,13 +176,32 @@ def _files(folder: Path, written: str, name: str, where: str) -> ScanFiles:
         raise DataError(
             f"{where}: there is no file or folder {shown!r} (paths are relative to the CSV)."
         )
-    found = find_scans([target])
-    if len(found.scans) != 1:
-        raise ScanError(f"{where}: {name} holds {len(found.scans)} scans; expected one a row.")
-    return replace(found.scans[0], name=name)
+    scans = _chosen(find_scans([target]))
+    if len(scans) != 1:
+        raise ScanError(f"{where}: {name} holds {len(scans)} scans; expected one a row.")
+    return replace(scans[0], name=name)
 
 
-def _split(word: str, where: str) -> str | None:
+def _chosen(found: Found) -> tuple[ScanFiles, ...]:
+    choice = choose_series(found.scans)
+    if choice.passed_over:
+        scan, why = choice.passed_over[0]
+        log.warning(
+            "%d DICOM series are not used; first: %s: %s", len(choice.passed_over), scan.name, why
+        )
+    return choice.scans
+
+
+def split_of_word(word: str, where: str) -> str | None:
+    """The split that a word of a table means; None for an empty one.
+
+    Args:
+        word: as it is written, such as Val or TESTING.
+        where: file and line, for the message.
+
+    Raises:
+        DataError: for any other word.
+    """
     if not word.strip():
         return None
     split = _SPLIT_WORDS.get(word.strip().lower())

@@ -31,13 +31,17 @@ from covidssl.weights import Origin, load_strictly
 
 @dataclass(frozen=True)
 class FineTuning:
-    """One fine-tuning: its configuration, where it starts, its labelled frames and their splits."""
+    """One fine-tuning: its configuration, where it starts, its labelled frames and their splits.
+
+    `leakage` is what leaks through the splits, in words, where that was allowed.
+    """
 
     config: FinetuneConfig
     start: Start
     frames: LabelledFrames
     classes: tuple[str, str]
     assigned: list[Assigned]
+    leakage: str = ""
 
     @cached_property
     def train(self) -> NDArray[np.int64]:
@@ -113,6 +117,7 @@ class FineTuning:
                 seed=self.config.seed,
             ),
             metrics=chosen.metrics,
+            leakage=self.leakage,
             files={},
         )
         weights = state.network.state_dict()

@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
 from covidssl.datasets import LabelledScan
-from covidssl.errors import CovidsslError, DataError, ScanError
+from covidssl.duplicates import Hashes, picture_hash
+from covidssl.errors import CovidsslError, DataError, ScanError, traced
 from covidssl.files import write_bytes
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels, to_unit
@@ -26,12 +27,14 @@ from covidssl.io import read_scan
 from covidssl.lungs import REVISION, segment_lungs
 from covidssl.rivals import thumbnail_features
 from covidssl.scan_frames import ScanFrames, frames_of_scan
+from covidssl.splits import Prints
 from covidssl.version import __version__
 
 log = logging.getLogger(__name__)
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
-_CACHE = 2  # raise it when the cache file holds something else
+_CACHE = 3  # raise it when the cache file holds something else
+_ARRAYS = ("frames", "scan_of", "thumbnails", "hashes")
 _UNEXPECTED = "unexpected "
 _SHORTCUT = 0.05  # a class whose share of HU scans is this much larger can be told by that alone
 
@@ -53,6 +56,8 @@ class LabelledFrames:
         scan_of: (N,) place in `scans` of each frame's scan.
         scans: the scans that could be read.
         thumbnails: (len(scans), 176) features of the trivial rival, of the whole pictures.
+        hashes: (len(scans), 32) uint8, `picture_hash` of the middle slice that is looked at, whole.
+        voxels: SHA-256 of the voxels of each scan.
         pixels: (len(scans),) the kind of pixel of each scan, as it was read.
         dropped: name and reason of every scan that could not be read.
         without_lungs: names of scans taken whole because no plausible lungs were found.
@@ -63,6 +68,8 @@ class LabelledFrames:
     scan_of: NDArray[np.int64]
     scans: tuple[LabelledScan, ...]
     thumbnails: NDArray[np.float32]
+    hashes: Hashes
+    voxels: tuple[str, ...]
     pixels: tuple[Pixels, ...]
     dropped: tuple[tuple[str, str], ...]
     without_lungs: tuple[str, ...]
@@ -73,6 +80,12 @@ class LabelledFrames:
         """(N,) 1 for a frame of a positive scan."""
         positive = np.array([scan.positive for scan in self.scans], dtype=np.int64)
         return positive[self.scan_of]
+
+    @property
+    def prints(self) -> Prints:
+        """What is compared of the scans to find the same picture twice."""
+        names = tuple(scan.name for scan in self.scans)
+        return Prints(names, self.hashes, self.voxels, self.thumbnails)
 
     @property
     def kinds(self) -> dict[tuple[Pixels, bool], int]:
@@ -166,11 +179,13 @@ def _check_kinds(kinds: dict[tuple[Pixels, bool], int]) -> None:
 
 
 class _Cut(NamedTuple):
-    """One scan: its frames, kind of pixel, thumbnail features, and whether it has no lungs."""
+    """One scan: its frames, kind of pixel, what it is compared by, and whether it has no lungs."""
 
     frames: ScanFrames
     pixels: Pixels
     thumbnail: NDArray[np.float32]
+    hash: Hashes
+    voxels: str
     without_lungs: bool
 
 
@@ -192,6 +207,8 @@ def _cut(
         scan_of=np.repeat(np.arange(len(found)), [len(cut.frames.frames) for _, cut in found]),
         scans=tuple(scan for scan, _ in found),
         thumbnails=np.stack([cut.thumbnail for _, cut in found]).astype(np.float32),
+        hashes=np.stack([cut.hash for _, cut in found]),
+        voxels=tuple(cut.voxels for _, cut in found),
         pixels=tuple(cut.pixels for _, cut in found),
         dropped=tuple(dropped),
         without_lungs=tuple(scan.name for scan, cut in found if cut.without_lungs),
@@ -210,7 +227,7 @@ def _cut_or_reason(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut |
     except Exception as error:  # not foreseen, but no reason to lose the other scans
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise
-        log.exception("%s: dropped", scan.name)
+        log.error("%s: dropped: %s", scan.name, traced(error))
         return f"{_UNEXPECTED}{type(error).__name__}"
 
 
@@ -221,7 +238,19 @@ def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut:
     pixels = ct.pixels or frame.pixels
     unit = to_unit(ct.array[cut.slices], pixels, frame.window_hu)
     thumbnail = np.mean([thumbnail_features(one) for one in unit], axis=0)
-    return _Cut(cut, pixels, thumbnail, lungs.problem is not None)
+    return _Cut(
+        frames=cut,
+        pixels=pixels,
+        thumbnail=thumbnail,
+        hash=picture_hash(unit[len(unit) // 2]),
+        voxels=_digest(ct.array),
+        without_lungs=not lungs.usable,
+    )
+
+
+def _digest(voxels: NDArray[np.generic]) -> str:
+    kind = f"{voxels.dtype.str}{voxels.shape}".encode()
+    return hashlib.sha256(kind + np.ascontiguousarray(voxels).tobytes()).hexdigest()
 
 
 def _key(scans: Sequence[LabelledScan], frame: Frame, most_slices: int) -> str:
@@ -234,6 +263,7 @@ def _key(scans: Sequence[LabelledScan], frame: Frame, most_slices: int) -> str:
 def _write_cache(file: Path, cut: LabelledFrames) -> None:
     notes = {
         "names": [scan.name for scan in cut.scans],
+        "voxels": cut.voxels,
         "pixels": cut.pixels,
         "dropped": cut.dropped,
         "without_lungs": cut.without_lungs,
@@ -243,6 +273,7 @@ def _write_cache(file: Path, cut: LabelledFrames) -> None:
         "frames": cut.frames,
         "scan_of": cut.scan_of,
         "thumbnails": cut.thumbnails,
+        "hashes": cut.hashes,
     }
     write_bytes(file, save_arrays(arrays, {"notes": json.dumps(notes)}))
 
@@ -254,10 +285,11 @@ def _read_cache(file: Path, scans: Sequence[LabelledScan]) -> LabelledFrames | N
     try:
         with safe_open(file, framework="numpy") as saved:
             notes = json.loads(saved.metadata()["notes"])
-            arrays = {name: saved.get_tensor(name) for name in ("frames", "scan_of", "thumbnails")}
+            arrays = {name: saved.get_tensor(name) for name in _ARRAYS}
         return LabelledFrames(
             **arrays,
             scans=tuple(by_name[name] for name in notes["names"]),
+            voxels=tuple(notes["voxels"]),
             pixels=tuple(Pixels(kind) for kind in notes["pixels"]),
             dropped=tuple((name, reason) for name, reason in notes["dropped"]),
             without_lungs=tuple(notes["without_lungs"]),

@@ -69,6 +69,8 @@ class ModelCard(BaseModel):
         pretrained_from: fingerprint of the encoder's weights, or `none`.
         trained_on: data and run.
         metrics: on validation.
+        leakage: what leaks through the splits that it was trained on, in words, where that was
+            allowed; empty where nothing was found. Every page says it.
         files: SHA-256 of each weights file.
     """
 
@@ -86,6 +88,7 @@ class ModelCard(BaseModel):
     pretrained_from: str
     trained_on: Origin
     metrics: dict[str, float]
+    leakage: str = ""
     intended_use: str = INTENDED_USE
     licence_note: str = LICENCE_NOTE
     files: dict[str, str]

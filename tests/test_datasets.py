@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,6 +224,30 @@ def test_row_that_names_a_folder_of_several_scans_is_refused(tmp_path: Path) -> 
     write_text(tmp_path / "labels.csv", "path,label\np1,COVID\n")
     with pytest.raises(ScanError, match="line 2: p1 holds 2 scans; expected one a row"):
         read_dataset(tmp_path / "labels.csv", "COVID")
+
+
+def two_series(folder: Path) -> None:
+    """A thin series of five slices and a thick one of three, of one study, in one folder."""
+    study: dict[str, Any] = {"PatientID": "x", "StudyInstanceUID": "1.2.3"}
+    write_dicom(folder, chest_hu(5, 32), names="thin{:02d}.dcm", **study)
+    thick = [0.0, 5.0, 10.0]
+    write_dicom(folder, chest_hu(3, 32), thick, "thick{:02d}.dcm", SliceThickness=5.0, **study)
+
+
+@pytest.mark.parametrize("kind", ["class folders", "table"])
+def test_of_two_series_of_one_study_the_thin_one_is_taken_and_that_is_said(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_series(tmp_path / "COVID" / "p1")
+    write_dicom(tmp_path / "healthy" / "p2", chest_hu(4, 32))
+    path = tmp_path
+    if kind == "table":
+        path = tmp_path / "labels.csv"
+        write_text(path, "path,label\nCOVID/p1,COVID\nhealthy/p2,healthy\n")
+    scans = read_dataset(path, "COVID").scans
+    assert [len(scan.files.paths) for scan in scans] == [5, 4]
+    assert "1 DICOM series are not used; first: " in caplog.text
+    assert "thick or apart" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.csv", "labels.txt"])

@@ -22,6 +22,8 @@ from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
 
+LEAKS = "THE MODEL LEARNT ON A SPLIT THAT LEAKS, which was allowed"
+
 
 def main(
     config: EvaluateConfig,
@@ -56,7 +58,10 @@ def main(
         rival_seed = config.seed if with_rival else None
         judged = judge(model.to(device), frames, assigned, config.split, rival_seed)
         warnings = _warnings(judged, frames, assigned, _learnt_from(run_folder))
-        run.note(device=str(device), summary=_write(config, judged, warnings, out))
+        leakage = model.card.leakage
+        if leakage:
+            log.warning("%s: %s.", LEAKS, leakage)
+        run.note(device=str(device), summary=_write(config, judged, warnings, leakage, out))
     return out
 
 
@@ -130,9 +135,10 @@ def _of_what_is_learnt(judged: Evaluation, learnt: set[str]) -> Iterator[str]:
 
 
 def _write(
-    config: EvaluateConfig, judged: Evaluation, warnings: Sequence[str], out: Path
+    config: EvaluateConfig, judged: Evaluation, warnings: Sequence[str], leakage: str, out: Path
 ) -> dict[str, Any]:
     model, rival = judged.scores(config.seed, config.rounds)
+    leaking = [f"{LEAKS}: {leakage}"] if leakage else []
     write_csv(out / "predictions.csv", COLUMNS, judged.rows())
     write_json(
         out / "metrics.json",
@@ -146,7 +152,8 @@ def _write(
             "rounds": config.rounds,
             "model": model.as_json(),
             "rival": rival.as_json() if rival else None,
-            "warnings": [*model.cautions, *warnings],
+            "leakage": leakage,
+            "warnings": [*leaking, *model.cautions, *warnings],
         },
     )
     rated = [Rated("model", judged.probability, model.auroc)]

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -16,11 +16,20 @@ from covidssl.datasets import read_dataset
 from covidssl.experiments import FinetuneConfig
 from covidssl.files import write_csv
 from covidssl.finetuning import FineTuning
-from covidssl.labelled_frames import load_labelled_frames
+from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
 from covidssl.model import CLASSIFIER, Model, ModelCard, load_model
 from covidssl.runs import IfExists, RunFolder
 from covidssl.selection import append_validation
-from covidssl.splits import split_dataset, splits_fingerprint, write_splits
+from covidssl.splits import (
+    Assigned,
+    Proposed,
+    leakage_in_words,
+    propose,
+    refuse_leaks,
+    refuse_patients_in_two_splits,
+    settle,
+    write_split_files,
+)
 from covidssl.starting import FROM_SCRATCH, Start, must_agree, start_from
 from covidssl.training import StepReport, make_fabric
 
@@ -40,6 +49,7 @@ class Places:
         init: a model whose classifier to start from, head and all.
         cache: folder in which cut frames are kept between runs.
         device: `auto`, `cpu` or `cuda`.
+        splits: a file of splits to use in place of the configuration's.
     """
 
     out: Path
@@ -47,27 +57,34 @@ class Places:
     init: Path | None = None
     cache: Path | None = None
     device: str = "auto"
+    splits: Path | None = None
 
 
 def main(
-    config: FinetuneConfig, data: Path, places: Places, if_exists: IfExists = "refuse"
+    config: FinetuneConfig,
+    data: Path,
+    places: Places,
+    if_exists: IfExists = "refuse",
+    allow_leakage: bool = False,
 ) -> Path:
     """Fine-tune on class folders or a CSV; gives the run folder.
 
     Raises:
-        CovidsslError: for an output that exists, data or weights that cannot be used.
+        CovidsslError: for an output that exists, data or weights that cannot be used, and for a
+            split that leaks unless that is allowed.
     """
     fabric = make_fabric(places.device, config.training.precision)
     start = start_from(places.encoder, config.frame, config.encoder, config.seed)
     dataset = read_dataset(data, config.positive_class)
-    assigned = split_dataset(dataset, config.split, config.seed)
+    proposed = propose(dataset, config.split, config.seed, places.splits)
+    refuse_patients_in_two_splits(proposed, allow_leakage)
     init = _initial(places.init, start)
     out = places.out
     with RunFolder(out, "finetune", config, if_exists) as run:
         run.note_data(
             encoder=start.sha256,
             init=init.card.files[CLASSIFIER] if init else FROM_SCRATCH,
-            splits=splits_fingerprint(assigned),
+            splits=proposed.fingerprint,
         )
         if run.done:
             log.info("%s: finished already.", out)
@@ -76,28 +93,46 @@ def main(
         frames = load_labelled_frames(dataset.scans, start.frame, most, places.cache, track)
         # First, so that a resume on other data is refused before it has changed anything.
         run.note_data(dataset=frames.fingerprint)
-        write_splits(out / "splits.csv", assigned, dataset)
+        assigned, leakage = _through_the_gate(run, proposed, frames, allow_leakage)
         dropped = [{"scan": name, "reason": reason} for name, reason in frames.dropped]
         write_csv(out / "dropped.csv", ("scan", "reason"), dropped)
-        tuning = FineTuning(config, start, frames, dataset.classes, assigned)
+        tuning = FineTuning(config, start, frames, dataset.classes, assigned, leakage)
         card, device = _learn(tuning, places.out, init, fabric)
-        counts = Counter(one.split for one in assigned)
-        run.note(
-            device=device,
-            summary={
-                "start": "pretrained" if places.encoder else "from scratch",
-                **{f"{split} scans": count for split, count in sorted(counts.items())},
-                "scans dropped": len(dropped),
-                "scans without lungs, taken whole": len(frames.without_lungs),
-                "scans read with a warning": len(frames.warned),
-                **{
-                    name: round(value, 4)
-                    for name, value in card.metrics.items()
-                    if "scans" not in name
-                },
-            },
-        )
+        started = "pretrained" if places.encoder else "from scratch"
+        run.note(device=device, summary={"start": started, **_summary(tuning, card)})
     return out
+
+
+def _summary(tuning: FineTuning, card: ModelCard) -> dict[str, Any]:
+    counts = Counter(one.split for one in tuning.assigned)
+    frames = tuning.frames
+    return {
+        **{f"{split} scans": count for split, count in sorted(counts.items())},
+        "scans dropped": len(frames.dropped),
+        "scans without lungs, taken whole": len(frames.without_lungs),
+        "scans read with a warning": len(frames.warned),
+        **{name: round(value, 4) for name, value in card.metrics.items() if "scans" not in name},
+    }
+
+
+def _through_the_gate(
+    run: RunFolder, proposed: Proposed, frames: LabelledFrames, allowed: bool
+) -> tuple[list[Assigned], str]:
+    """The split that is trained on, written down; and what leaks through it, in words."""
+    assigned, notes = settle(proposed, frames.prints, allowed)
+    leakage = leakage_in_words(notes.leaks)
+    run.note(
+        splits={
+            "kind": notes.kind,
+            "reason": notes.reason,
+            "set_aside": len(notes.set_aside),
+            "leakage": leakage,
+            "leakage_allowed": notes.leakage_allowed,
+        }
+    )
+    refuse_leaks(proposed.dataset, notes.leaks, allowed)
+    write_split_files(run.path, assigned, proposed.dataset, notes)
+    return assigned, leakage
 
 
 def _initial(path: Path | None, start: Start) -> Model | None:

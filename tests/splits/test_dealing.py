@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from covidssl.datasets import Dataset, LabelledScan
+from covidssl.datasets import Dataset
 from covidssl.errors import DataError
-from covidssl.io import ScanFiles
 from covidssl.splits import (
     Assigned,
     SplitPlan,
@@ -22,44 +21,9 @@ from covidssl.splits import (
     splits_fingerprint,
     write_splits,
 )
+from tests.splits.sets import dataset, in_file_order, of_patients, scan, splits_of
 
 LABELS = ("train", "validation")
-
-
-def scan(
-    name: str, positive: bool, patient: str | None = None, split: str | None = None
-) -> LabelledScan:
-    return LabelledScan(name, ScanFiles(name, "picture", (Path(name),)), positive, patient, split)
-
-
-def dataset(*scans: LabelledScan) -> Dataset:
-    return Dataset("set", scans, ("normal", "COVID"))
-
-
-def of_patients(patients: int = 40, scans_each: int = 3) -> Dataset:
-    """Every second patient is ill."""
-    return dataset(
-        *(
-            scan(f"p{p:02d}/{k}.png", p % 2 == 1, f"p{p:02d}")
-            for p in range(patients)
-            for k in range(scans_each)
-        )
-    )
-
-
-def in_file_order(of_a_class: int = 400) -> Dataset:
-    """Slices of nobody known, the patients following each other."""
-    return dataset(
-        *(
-            scan(f"{name}/slice {k}.png", name == "COVID")
-            for name in ("COVID", "normal")
-            for k in range(of_a_class)
-        )
-    )
-
-
-def splits_of(assigned: list[Assigned]) -> dict[str, str]:
-    return {one.scan.name: one.split for one in assigned}
 
 
 def labelled(assigned: list[Assigned]) -> list[Assigned]:
@@ -71,19 +35,6 @@ def test_given_splits_are_taken_as_they_are() -> None:
     scans = [scan(f"{s}-{p}.png", p, split=s) for s in names for p in (False, True)]
     assigned = split_dataset(dataset(*scans), SplitPlan(), seed=0)
     assert [one.split for one in assigned] == [one.split for one in scans]
-
-
-def test_patient_in_two_given_splits_is_refused() -> None:
-    scans = [scan(f"{s}-{p}.png", p, split=s) for s in LABELS for p in (False, True)]
-    leak = [scan("x.png", True, "Ann", "train"), scan("y.png", True, "Ann", "validation")]
-    with pytest.raises(DataError, match=r"1 patients stand in more than one split; first: Ann in"):
-        split_dataset(dataset(*scans, *leak), SplitPlan(), seed=0)
-
-
-def test_patient_in_two_blocks_is_refused() -> None:
-    one_patient = [scan(f"{k}.png", k % 2 == 0, "Ann") for k in range(400)]
-    with pytest.raises(DataError, match="more than one split"):
-        split_dataset(dataset(*one_patient), SplitPlan(kind="blocked", gap=0), seed=0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -121,9 +72,10 @@ def test_same_seed_gives_the_same_split_and_another_seed_another(kind: str) -> N
     assert first != other
 
 
-def test_random_split_of_known_patients_is_refused() -> None:
-    with pytest.raises(DataError, match=r"more than one split.*Split by patient, not by scan"):
-        split_dataset(of_patients(), SplitPlan(kind="random"), seed=0)
+def test_random_split_of_known_patients_resamples_patients() -> None:
+    assigned = split_dataset(of_patients(), SplitPlan(kind="random"), seed=0)
+    assert group_kind(assigned) == "patient"
+    assert {one.group for one in assigned} == {one.scan.patient for one in assigned}
 
 
 def test_order_of_the_scans_does_not_change_the_split_by_patient() -> None:
