@@ -59,7 +59,14 @@ class Note(NamedTuple):
     kind: str = "note"
 
 
-Block = Table | Gallery | Facts | Note
+class Alarm(NamedTuple):
+    """What nobody may overlook: a split that leaks, and was used."""
+
+    text: str
+    kind: str = "alarm"
+
+
+Block = Table | Gallery | Facts | Note | Alarm
 
 
 def words(key: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, FiniteFloat
 
 from covidssl.errors import UsageError
 from covidssl.figures import Arm, comparison_figure
-from covidssl.report.blocks import Block, Cell, Gallery, Picture, Table, plain
+from covidssl.report.blocks import Alarm, Block, Cell, Gallery, Picture, Table, plain
 from covidssl.report.reading import Interval, UnreadError, address, read_json
 
 
@@ -21,6 +21,7 @@ class _ComparisonRow(BaseModel):
     draws: int | None = None
     auroc: Interval
     accuracy: Interval | None = None
+    leakage: str = ""
 
 
 class _Comparison(BaseModel):
@@ -31,13 +32,14 @@ class _Comparison(BaseModel):
 
 @dataclass(frozen=True)
 class Headline:
-    """The comparison that stands first."""
+    """The comparison that stands first; `leakage` of its arms, empty where nothing is said."""
 
     anchor: str
     name: str
     title: str
     note: str
     blocks: Sequence[Block]
+    leakage: str
 
 
 def read_headline(folder: Path, anchor: str, name: str) -> Headline:
@@ -61,14 +63,17 @@ def read_headline(folder: Path, anchor: str, name: str) -> Headline:
             "all" if row.fraction == 1 else f"{100 * row.fraction:.3g} %",
             plain(row.n_labels),
             plain(row.draws),
-            row.arm,
+            f"{row.arm} (LEAKS)" if row.leakage else row.arm,
             row.auroc.estimate(),
             row.accuracy.estimate() if row.accuracy else None,
         ]
         for row in ordered
     ]
+    leaking = {row.arm: row.leakage for row in found.rows if row.leakage}
+    leakage = "; ".join(f"{arm}: {text}" for arm, text in leaking.items())
     blocks: list[Block] = [
+        *([Alarm(leakage)] if leakage else []),
         Gallery([Picture(address(figure), "AUROC of each arm", chart=True)]),
         Table("", columns, rows),
     ]
-    return Headline(anchor, name, found.title, found.note, blocks)
+    return Headline(anchor, name, found.title, found.note, blocks, leakage)

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from covidssl.errors import UsageError
 from covidssl.files import write_text
-from covidssl.report.blocks import Block, Facts, Note, lasted, plain, words
+from covidssl.pages import environment
+from covidssl.report.blocks import Alarm, Block, Facts, Note, lasted, plain, words
 from covidssl.report.comparison import Headline, read_headline
-from covidssl.report.environment import environment
+from covidssl.report.leakage import leakage_of
 from covidssl.report.products import MEASURES, PARTS
 from covidssl.report.reading import UnreadError, read_json
 from covidssl.version import __version__
@@ -42,13 +43,23 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class Section:
-    """One run, ready for the page; `whole` when all products of its verb could be read."""
+    """One run, ready for the page.
+
+    Attributes:
+        anchor: of its heading.
+        name: of its folder.
+        record: what `record.json` says.
+        blocks: what is shown.
+        whole: whether all products of its verb could be read.
+        leakage: what leaks through the split that it stands on; empty where nothing is said.
+    """
 
     anchor: str
     name: str
     record: Record
     blocks: Sequence[Block]
     whole: bool
+    leakage: str
 
 
 def build_report(runs: Sequence[Path], out: Path) -> None:
@@ -113,6 +124,9 @@ def _section(folder: Path, anchor: str, name: str) -> Section:
     if record.status != "done":
         state = "failed" if record.status == "failed" else "had not ended when this page was built"
         blocks.append(Note(f"Unfinished: this run {state}. Its numbers are not final.", True))
+    leakage = leakage_of(folder, record.verb)
+    if leakage:
+        blocks.append(Alarm(leakage))
     # Scores stand in the table of the evaluation, with their intervals.
     summary = {key: v for key, v in (record.summary or {}).items() if key not in MEASURES}
     blocks.append(Facts([(words(key), plain(value)) for key, value in summary.items()]))
@@ -123,7 +137,7 @@ def _section(folder: Path, anchor: str, name: str) -> Section:
         except UnreadError as error:
             whole = False
             blocks.append(Note(f"Incomplete: {error}", True))
-    return Section(anchor, name, record, _merged(blocks), whole)
+    return Section(anchor, name, record, _merged(blocks), whole, leakage)
 
 
 def _merged(blocks: Sequence[Block]) -> list[Block]:

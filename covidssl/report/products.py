@@ -50,7 +50,14 @@ class _Evaluation(BaseModel):
     threshold: float
     model: dict[str, Interval]
     rival: dict[str, Interval] | None = None
+    leakage: str = ""
     warnings: list[str] = Field(default_factory=list)
+
+
+class _Split(BaseModel):
+    kind: str
+    reason: str
+    seed: int | None = None
 
 
 class _PredictedScan(BaseModel):
@@ -64,7 +71,11 @@ class _Prediction(BaseModel):
 def _manifest(folder: Path) -> list[Block]:
     rows = read_rows(folder / "manifest.csv")
     counts = Counter(row.get("status", "") for row in rows)
-    odd = [row for row in rows if row.get("verdict", "") not in ("", "ok")]
+    odd = [
+        {**row, "verdict": "; ".join(filter(None, (row.get("verdict"), row.get("repairs"))))}
+        for row in rows
+        if row.get("verdict", "") not in ("", "ok") or row.get("repairs")
+    ]
     blocks: list[Block] = [
         Facts([("scans", plain(len(rows))), *((k or "–", plain(n)) for k, n in counts.items())])
     ]
@@ -137,7 +148,14 @@ def _splits(folder: Path) -> list[Block]:
         ]
         for split in splits
     ]
-    return [Table("Scans by split and label", ("split", *labels, "groups"), table)]
+    why = folder / "splits.json"
+    reason = [Note(_split_reason(why))] if why.is_file() else []
+    return [*reason, Table("Scans by split and label", ("split", *labels, "groups"), table)]
+
+
+def _split_reason(path: Path) -> str:
+    said = read_json(path, _Split)
+    return f"Split ({said.kind}, seed {plain(said.seed)}): {said.reason}."
 
 
 def _scores(folder: Path) -> list[Block]:
@@ -153,7 +171,9 @@ def _scores(folder: Path) -> list[Block]:
             ]
         )
     ]
-    blocks += [Note(text, True) for text in found.warnings]
+    # Leakage stands above all else already.
+    told = [t for t in found.warnings if not found.leakage or not t.endswith(found.leakage)]
+    blocks += [Note(text, True) for text in told]
     rival = found.rival or {}
     if "auroc" in rival and "auroc" in found.model:
         blocks.append(_against(found.model["auroc"], rival["auroc"]))

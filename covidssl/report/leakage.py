@@ -1,0 +1,36 @@
+"""Leakage that was allowed, as the files of a run say it: on every page made from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+_KEPT_IN = {
+    "finetune": ("model/card.json", ("leakage",)),
+    "evaluate": ("metrics.json", ("leakage",)),
+    "predict": ("run.json", ("model", "leakage")),
+}
+
+
+def leakage_of(folder: Path, verb: str) -> str:
+    """What leaks through the split that a run's model learnt on; empty where nothing is said.
+
+    Args:
+        folder: the run.
+        verb: that made it.
+    """
+    if verb not in _KEPT_IN:
+        return ""
+    file, keys = _KEPT_IN[verb]
+    return _text(folder / file, keys) or _text(folder / "record.json", ("splits", "leakage"))
+
+
+def _text(path: Path, keys: tuple[str, ...]) -> str:
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""  # a file that is missing or broken is told where its numbers are shown
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
