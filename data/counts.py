@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import typer
 
 from covidssl.errors import CovidsslError, DataError
-from covidssl.io import find_scans
+from covidssl.io import find_scans, natural_order
 
 log = logging.getLogger(__name__)
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def pictures(folder: Path) -> list[str]:
@@ -25,6 +28,47 @@ def pictures(folder: Path) -> list[str]:
             f"{folder.name}: there is no such folder in the source. Look at the README."
         )
     return [scan.name for scan in find_scans([folder]).scans if scan.format == "picture"]
+
+
+def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Names of the files that lie directly in a folder, in natural order, empty ones left out.
+
+    For sets of hundreds of thousands of files: no file is opened. A folder that is missing holds
+    none.
+    """
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(suffixes)
+            and not entry.name.startswith(".")
+            and entry.is_file()
+            and entry.stat().st_size
+        ]
+    return sorted(names, key=natural_order)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders that lie directly in a folder, in natural order; none where it is missing."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: natural_order(path.name))
+
+
+def series_folders(folder: Path) -> Iterator[Path]:
+    """Folders below `folder` that hold DICOM files (*.dcm) directly: one a series."""
+    for home, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if any(name.lower().endswith(".dcm") for name in names):
+            yield Path(home)
+
+
+def inner_folder(source: Path, name: str) -> Path:
+    """`source/name`, or `source` itself where it is already that folder."""
+    return source / name if (source / name).is_dir() else source
 
 
 def check_counts(

@@ -1,22 +1,20 @@
-"""The data folders say what a set is, and refuse a download that is not it."""
+"""The data folders say what a set is, and every command and configuration in them exists."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
-from collections import Counter
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer
-from PIL import Image
+from click import Command
 
 from covidssl.cli import app
 from covidssl.config import load_config
-from covidssl.datasets import read_dataset
-from covidssl.errors import DataError, UsageError
+from covidssl.downloads import catalogue
 from covidssl.experiments import (
     EvaluateConfig,
     Experiment,
@@ -27,18 +25,20 @@ from covidssl.experiments import (
     PreviewConfig,
 )
 from covidssl.files import read_csv
-from covidssl.splits import SplitPlan, split_dataset
-from data.covid_ct import prepare as covid_ct
-from data.labels import exclusions
-from data.luna16_slices import prepare as luna16_slices
-from data.sars_cov_2_ct import prepare as sars_cov_2_ct
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 SETS = sorted(path.parent for path in (ROOT / "data").glob("*/README.md"))
+NAMES = [folder.name for folder in SETS]
 TABLES = sorted((ROOT / "data").glob("*/exclude.csv"))
-SECTIONS = ("Source", "Licence", "Labels", "Patients", "Known faults", "Counts", "Use")
+SECTIONS = (
+    "Source", "Licence", "Access", "Labels", "Patients", "Known faults", "Counts", "Use",
+)  # fmt: skip
 PAGES = [*sorted((ROOT / "data").rglob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+CONFIGS = sorted(
+    path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "lesions"
+)
+FINETUNES = sorted((ROOT / "configs" / "finetune").glob("*.yaml"))
 SETTINGS: dict[str, type[Experiment]] = {
     "prepare": PrepareConfig,
     "preview": PreviewConfig,
@@ -47,83 +47,108 @@ SETTINGS: dict[str, type[Experiment]] = {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
 }
-DUPLICATES = ["Covid (129).png", "Covid (135).png"]
-PAIR = {"CT_COVID": "kjr-21-e24-p5-29.png", "CT_NonCOVID": "71%0.jpg"}
+WANTED = {
+    "sars_cov_2_ct", "covid_ct", "luna16", "luna16_slices", "lidc_idri", "mosmeddata", "covidx_ct",
+    "cc_ccii", "covid_ctset", "medseg_9", "covid_19_ct_seg", "ricord_1a", "nlst", "stoic", "jinan",
+}  # fmt: skip
+LABELLED = {
+    "sars_cov_2_ct": "blocked", "covid_ct": "given", "covidx_ct": "given", "mosmeddata": "patient",
+    "cc_ccii": "patient", "covid_ctset": "patient", "stoic": "patient",
+}  # fmt: skip
 
 
-def write_picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(path)
+@cache
+def sections(name: str) -> dict[str, str]:
+    """Title and text of each section of a card, in its order."""
+    text = (ROOT / "data" / name / "README.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
 
 
-def miniature_sars(folder: Path) -> Path:
-    """The layout and the file names of the set, with a few pictures of each class."""
-    for number in (1, 2, 10, 128, 129, 134, 135):
-        write_picture(folder / "COVID" / f"Covid ({number}).png")
-    for number in (1, 2, 3):
-        write_picture(folder / "non-COVID" / f"Non-Covid ({number}).png")
-    return folder
-
-
-def miniature_covid_ct(folder: Path) -> Path:
-    """Six lists in two folders, as in the official repository, and their pictures."""
-    lists: Mapping[str, list[str]] = {
-        "COVID/trainCT_COVID": ["2020.01.01.1-p2-3%0.png", "2020.01.01.1-p2-3%1.png"],
-        "COVID/valCT_COVID": ["2020.01.01.2-p27-132.png"],
-        "COVID/testCT_COVID": [PAIR["CT_COVID"]],
-        "NonCOVID/trainCT_NonCOVID": [PAIR["CT_NonCOVID"], "14.png", "71%1.jpg"],
-        "NonCOVID/valCT_NonCOVID": ["22.png"],
-        "NonCOVID/testCT_NonCOVID": ["23.png"],
-    }
-    for name, pictures in lists.items():
-        path = folder / "Data-split" / f"{name}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(f"{picture} " for picture in pictures) + "\n", encoding="utf-8")
-        for picture in pictures:
-            write_picture(folder / f"CT_{path.parent.name}" / picture)
-    return folder
-
-
-@pytest.fixture
-def small_sars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sars_cov_2_ct, "EXPECTED", {"COVID": 7, "non-COVID": 3})
-    return miniature_sars(tmp_path / "raw")
-
-
-@pytest.fixture
-def small_covid_ct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    expected = {
-        "train CT_COVID": 2, "train CT_NonCOVID": 3, "validation CT_COVID": 1,
-        "validation CT_NonCOVID": 1, "test CT_COVID": 1, "test CT_NonCOVID": 1,
-    }  # fmt: skip
-    monkeypatch.setattr(covid_ct, "EXPECTED", expected)
-    return miniature_covid_ct(tmp_path / "raw")
-
-
-def commands(page: Path) -> list[list[str]]:
-    """The commands in a page's shell blocks, each in words."""
-    text = page.read_text(encoding="utf-8")
+def commands(text: str) -> list[list[str]]:
+    """The commands in the shell blocks of a page, each in words."""
     blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line) for line in lines if line.strip()]
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("folder", SETS, ids=lambda folder: folder.name)
-def test_a_set_says_what_a_reader_must_know(folder: Path, section: str) -> None:
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    parts = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
-    found = [body for title, body in parts.items() if title.startswith(section)]
-    assert len(found) == 1, f"{folder.name}: {len(found)} sections '## {section}'"
-    assert len(found[0].split()) >= 3, f"{folder.name}: '## {section}' says nothing"
+def of_prepare(module: str) -> Command:
+    """The command line of a `prepare.py`."""
+    one = typer.Typer()
+    one.command()(importlib.import_module(module).main)
+    return typer.main.get_command(one)
 
 
-def test_every_set_of_the_demonstration_has_a_folder() -> None:
-    names = {folder.name for folder in SETS}
-    wanted = {"sars_cov_2_ct", "covid_ct", "luna16_slices", "lidc_idri", "nlst", "medseg_9"}
-    assert wanted <= names
+def check_options(command: Command, words: list[str]) -> None:
+    offered = {name for option in command.params for name in option.opts}
+    given = {word for word in words if word.startswith("-")}
+    assert given <= offered, (words, given - offered)
+
+
+def check_covidssl(words: list[str]) -> None:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    check_options(verbs[words[1]], words[2:])
+    if words[1] == "download" and len(words) > 2:
+        assert catalogue()[words[2]].by_command, words
+    if words[1] not in SETTINGS:
+        return
+    after = {word: words[i + 1] for i, word in enumerate(words[:-1])}
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    config = ROOT / after["-c"] if "-c" in after else None
+    load_config(SETTINGS[words[1]], config, settings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_has_the_sections_of_all_cards_in_their_order(name: str) -> None:
+    titles = list(sections(name))
+    assert [title.split()[0] for title in titles] == [one.split()[0] for one in SECTIONS]
+    for title, text in sections(name).items():
+        assert len(text.split()) >= 3, f"{name}: '## {title}' says nothing"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_names_its_source_by_a_doi(name: str) -> None:
+    dois = re.findall(r"\[doi (10\.\d{4,}/\S+?)\]\((\S+?)\)", sections(name)["Source"])
+    assert dois
+    assert [link for doi, link in dois if link != f"https://doi.org/{doi}"] == []
+
+
+def test_every_set_has_a_folder_a_row_and_an_entry_among_the_downloads() -> None:
     listed = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
-    assert [name for name in sorted(names) if f"({name}/README.md)" not in listed] == []
+    assert set(NAMES) == WANTED == set(catalogue())
+    assert [name for name in NAMES if f"({name}/README.md)" not in listed] == []
+
+
+@pytest.mark.parametrize("name", sorted(WANTED - {"jinan"}))
+def test_every_set_that_can_be_had_is_counted_by_code(name: str) -> None:
+    assert (ROOT / "data" / name / "prepare.py").is_file()
+    assert ["python", "-m", f"data.{name}.prepare"] in [
+        words[:3] for words in commands(sections(name)["Use with covidssl"])
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_and_catalogue_say_the_same_of_access_and_licence(name: str) -> None:
+    one = catalogue()[name]
+    by_command = any(
+        words[:3] == ["covidssl", "download", name] for words in commands(sections(name)["Access"])
+    )
+    assert by_command == one.by_command
+    row = next(
+        line
+        for line in (ROOT / "data" / "README.md").read_text(encoding="utf-8").splitlines()
+        if f"({name}/README.md)" in line
+    )
+    assert row.rstrip("| ").endswith("command") == one.by_command
+    for licence in re.findall(r"CC BY[A-Z-]*(?: \d\.\d)?", one.licence):
+        assert licence in sections(name)["Licence"], (name, licence)
+
+
+@pytest.mark.parametrize("name", ["covidx_ct", "cc_ccii"])
+def test_a_set_of_three_classes_says_which_make_the_rest_and_which_are_left_out(name: str) -> None:
+    labels = " ".join(sections(name)["Labels"].split())
+    assert "Which classes make COVID-19 against the rest" in labels
+    assert "leaves" in labels
+    assert "--against" in labels
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.parent.name)
@@ -135,165 +160,49 @@ def test_every_exclusion_has_a_reason(table: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_on_a_page_exists(page: Path) -> None:
-    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    for words in commands(page):
+    for words in commands(page.read_text(encoding="utf-8")):
         if words[:2] == ["python", "-m"]:
             assert (ROOT / Path(*words[2].split("."))).with_suffix(".py").is_file(), words
+            if words[2].startswith("data."):
+                check_options(of_prepare(words[2]), words[3:])
             continue
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", MAKEFILE, flags=re.MULTILINE), words
             continue
         assert words[0] == "covidssl", words
-        offered = {name for option in verbs[words[1]].params for name in option.opts}
-        assert {word for word in words[2:] if word.startswith("-")} <= offered, words
-        settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-        if words[1] in SETTINGS:
-            load_config(SETTINGS[words[1]], None, settings)
+        check_covidssl(words)
 
 
-def test_sars_cov_2_ct_is_written_in_order_of_the_numbers_without_duplicates(
-    small_sars: Path, tmp_path: Path
-) -> None:
-    sars_cov_2_ct.main(small_sars, tmp_path / "prepared")
-    dataset = read_dataset(tmp_path / "prepared" / "labels.csv", "COVID")
-    names = [Path(scan.name).name for scan in dataset.scans if scan.positive]
-    assert names == [f"Covid ({number}).png" for number in (1, 2, 10, 128, 134)]
-    assert dataset.scans[0].name == "../raw/COVID/Covid (1).png"
-    assert dataset.classes == ("non-COVID", "COVID")
-    assert sum(not scan.positive for scan in dataset.scans) == 3
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_configuration_loads_and_begins_with_its_command(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[:2]
+    assert all(line.startswith("#") for line in first)
+    words = shlex.split(first[1].lstrip("# "))
+    assert words[0] == "covidssl"
+    assert words[2:4] == ["-c", path.relative_to(ROOT).as_posix()]
+    load_config(SETTINGS[words[1]], path)
 
 
-def test_a_missing_picture_is_refused_with_the_difference(small_sars: Path, tmp_path: Path) -> None:
-    (small_sars / "non-COVID" / "Non-Covid (2).png").unlink()
-    with pytest.raises(DataError, match=r"non-COVID: found 2, expected 3\. .*--allow-partial"):
-        sars_cov_2_ct.main(small_sars, tmp_path / "prepared")
-    assert not (tmp_path / "prepared").exists()
+def test_every_labelled_set_has_a_configuration_with_the_split_that_fits() -> None:
+    kinds = {path.stem: load_config(FinetuneConfig, path).split.kind for path in FINETUNES}
+    assert kinds == LABELLED
 
 
-def test_an_empty_picture_does_not_count(small_sars: Path, tmp_path: Path) -> None:
-    (small_sars / "COVID" / "Covid (10).png").write_bytes(b"")
-    with pytest.raises(DataError, match="COVID: found 6, expected 7"):
-        sars_cov_2_ct.main(small_sars, tmp_path / "prepared")
+@pytest.mark.parametrize("path", FINETUNES, ids=lambda path: path.stem)
+def test_a_configuration_is_complete_and_is_the_one_of_its_card(path: Path) -> None:
+    config = load_config(FinetuneConfig, path)
+    parts = ("frame", "encoder", "split", "augment", "training", "aggregation")
+    assert {"seed", "positive_class", "head_rate", "layer_decay", *parts} <= config.model_fields_set
+    verbs = {words[1]: words for words in commands(sections(path.stem)["Use with covidssl"])}
+    assert path.relative_to(ROOT).as_posix() in verbs["finetune"]
+    assert verbs["evaluate"][2] == verbs["finetune"][verbs["finetune"].index("--out") + 1]
 
 
-def test_allow_partial_goes_on_with_what_is_there(small_sars: Path, tmp_path: Path) -> None:
-    (small_sars / "non-COVID" / "Non-Covid (2).png").unlink()
-    sars_cov_2_ct.main(small_sars, tmp_path / "prepared", allow_partial=True)
-    dataset = read_dataset(tmp_path / "prepared" / "labels.csv", "COVID")
-    assert Counter(scan.positive for scan in dataset.scans) == {True: 5, False: 2}
-
-
-def test_a_missing_class_folder_is_refused_even_when_partial(tmp_path: Path) -> None:
-    write_picture(tmp_path / "raw" / "COVID" / "Covid (1).png")
-    with pytest.raises(DataError, match="non-COVID: there is no such folder"):
-        sars_cov_2_ct.main(tmp_path / "raw", tmp_path / "prepared", allow_partial=True)
-
-
-def test_the_source_is_never_written_to(small_sars: Path) -> None:
-    with pytest.raises(UsageError, match="never written to"):
-        sars_cov_2_ct.main(small_sars, small_sars / "prepared")
-    assert not (small_sars / "prepared").exists()
-
-
-def test_covid_ct_keeps_the_official_splits_and_drops_the_pair(
-    small_covid_ct: Path, tmp_path: Path
-) -> None:
-    covid_ct.main(small_covid_ct, tmp_path / "prepared")
-    rows = read_csv(tmp_path / "prepared" / "labels.csv")
-    names = {Path(row["path"]).name: row for row in rows}
-    assert not names.keys() & set(PAIR.values())
-    assert names["22.png"]["split"] == "validation"
-    assert names["71%1.jpg"] == {
-        "path": "../raw/CT_NonCOVID/71%1.jpg", "label": "non-COVID", "patient": "71",
-        "split": "train",
-    }  # fmt: skip
-
-
-def test_a_picture_in_no_official_list_is_a_difference(
-    small_covid_ct: Path, tmp_path: Path
-) -> None:
-    write_picture(small_covid_ct / "CT_COVID" / "new.png")
-    with pytest.raises(DataError, match="in no split list: found 1, expected 0"):
-        covid_ct.main(small_covid_ct, tmp_path / "prepared")
-
-
-@pytest.mark.parametrize(
-    ("name", "patient"),
-    [
-        ("2020.02.10.20021584-p6-52%15.png", "2020.02.10.20021584-p6-52"),
-        ("2020.03.18.20038125-p16-56-3.png", "2020.03.18.20038125-p16-56"),
-        ("2020.03.01.20029769-p21-73_4.png", "2020.03.01.20029769-p21-73"),
-        ("71%0.jpg", "71"),
-        ("2020.03.13.20035212-p23-152.png", ""),
-        ("14.png", ""),
-    ],
-)
-def test_only_pieces_of_one_figure_share_a_patient(name: str, patient: str) -> None:
-    assert covid_ct.patient_of(name) == patient
-
-
-def test_luna16_slices_are_counted_and_the_next_command_is_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(luna16_slices, "EXPECTED", {"slices": 3, "series": 2})
-    source = tmp_path / "the raw"
-    for name in ("1.2.3.mhd_14.png", "1.2.3.mhd_31.png", "1.2.4.mhd_15.png"):
-        write_picture(source / name)
-    luna16_slices.main(source, tmp_path / "store")
-    words = shlex.split(capsys.readouterr().out)
-    assert words == ["covidssl", "prepare", str(source), "--out", str(tmp_path / "store")]
-    assert not (tmp_path / "store").exists()
-
-
-def test_luna16_slices_without_a_series_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(luna16_slices, "EXPECTED", {"slices": 2, "series": 2})
-    write_picture(tmp_path / "1.2.3.mhd_14.png")
-    write_picture(tmp_path / "1.2.3.mhd_31.png")
-    with pytest.raises(DataError, match="series: found 1, expected 2"):
-        luna16_slices.main(tmp_path, tmp_path / "store")
-
-
-@pytest.mark.realdata
-def test_the_copy_of_sars_cov_2_ct_lacks_one_picture(real_data: Path, tmp_path: Path) -> None:
-    source = real_data / "sars-cov-2-ct"
-    with pytest.raises(DataError, match="not the complete set: non-COVID: found 1229, expected"):
-        sars_cov_2_ct.main(source, tmp_path)
-    sars_cov_2_ct.main(source, tmp_path, allow_partial=True)
-    dataset = read_dataset(tmp_path / "labels.csv", "COVID")
-    assert Counter(scan.positive for scan in dataset.scans) == {True: 1250, False: 1229}
-    assert [scan.name for scan in dataset.scans if Path(scan.name).name in DUPLICATES] == []
-
-
-@pytest.mark.realdata
-def test_excluded_duplicates_equal_the_picture_that_their_reason_names(real_data: Path) -> None:
-    source = real_data / "sars-cov-2-ct"
-    for path, reason in exclusions(ROOT / "data" / "sars_cov_2_ct").items():
-        kept = re.search(r"COVID/Covid \(\d+\)\.png", reason)
-        assert kept is not None
-        first, second = (np.asarray(Image.open(source / name)) for name in (path, kept[0]))
-        assert np.array_equal(first, second), path
-
-
-@pytest.mark.realdata
-def test_the_copy_of_covid_ct_has_official_splits_that_no_figure_crosses(
-    real_data: Path, tmp_path: Path
-) -> None:
-    covid_ct.main(real_data / "covid-ct", tmp_path, allow_partial=True)
-    dataset = read_dataset(tmp_path / "labels.csv", "COVID")
-    assigned = split_dataset(dataset, SplitPlan(), seed=0)
-    counts = Counter((one.split, one.scan.positive) for one in assigned)
-    assert counts == {
-        ("train", True): 191, ("train", False): 233,
-        ("validation", True): 60, ("validation", False): 58,
-    }  # fmt: skip
-    assert len({one.scan.patient for one in assigned} - {None}) == 87
-
-
-@pytest.mark.realdata
-def test_the_copy_of_luna16_slices_is_complete(
-    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    luna16_slices.main(real_data / "luna16-slices", tmp_path / "store")
-    assert capsys.readouterr().out.startswith("covidssl prepare")
+@pytest.mark.parametrize("path", FINETUNES, ids=lambda path: path.stem)
+def test_a_configuration_sees_what_the_demonstration_pretrains_on(path: Path) -> None:
+    config = load_config(FinetuneConfig, path)
+    assert config.frame is not None
+    pixels = f"frame.pixels={config.frame.pixels}"
+    pretraining = load_config(PretrainConfig, ROOT / "configs/demo/pretrain.yaml", [pixels])
+    assert config.frame == pretraining.frame
+    assert config.encoder == pretraining.encoder

@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from data.counts import check_counts, pictures, run
-from data.labels import COVID, NON_COVID, Labelled, exclusions, write_labels
+from data.labels import COVID, NON_COVID, Labelled, exclusions, tell, write_labels
+from data.options import AllowPartial, Out, Source
 
 FOLDERS = {"CT_COVID": COVID, "CT_NonCOVID": NON_COVID}
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -51,13 +49,7 @@ def splits_of(source: Path, folder: str) -> dict[str, str]:
     return listed
 
 
-def main(
-    source: Annotated[Path, typer.Argument(help="Folder with CT_COVID/, CT_NonCOVID/, lists.")],
-    out: Annotated[Path, typer.Option(help="Folder for labels.csv, outside of SOURCE.")],
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Go on when the counts differ.")
-    ] = False,
-) -> None:
+def main(source: Source, out: Out, allow_partial: AllowPartial = False) -> None:
     """Write labels.csv (path,label,patient,split) without the exclusions and what no list names."""
     rows: list[Labelled] = []
     found: Counter[str] = Counter()
@@ -70,7 +62,7 @@ def main(
                 rows.append(Labelled(f"{folder}/{name}", label, patient_of(name), split))
     check_counts(found, EXPECTED, allow_partial)
     table, kept = write_labels(rows, exclusions(Path(__file__).parent), source, out)
-    typer.echo(f"{table}: {len(kept)} images, {len(rows) - len(kept)} excluded")
+    tell(table, kept, rows, "images")
 
 
 if __name__ == "__main__":

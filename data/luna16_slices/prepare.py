@@ -5,29 +5,19 @@ python -m data.luna16_slices.prepare SOURCE --out STORE
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from data.counts import check_counts, pictures, run
+from data.next_step import print_prepare
+from data.options import AllowPartial, Source, Store
 
 EXPECTED = {"slices": 1000, "series": 500}
 
 
-def main(
-    source: Annotated[Path, typer.Argument(help="Folder of the PNG slices.")],
-    out: Annotated[Path, typer.Option(help="Store that the printed command will write.")],
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Go on when the counts differ.")
-    ] = False,
-) -> None:
+def main(source: Source, out: Store, allow_partial: AllowPartial = False) -> None:
     """Count slices and series, then print the `covidssl prepare` command. Writes nothing."""
     names = pictures(source)
     series = {name.rpartition(".mhd_")[0] or name for name in names}
     check_counts({"slices": len(names), "series": len(series)}, EXPECTED, allow_partial)
-    typer.echo(shlex.join(["covidssl", "prepare", str(source), "--out", str(out)]))
+    print_prepare([source], out)
 
 
 if __name__ == "__main__":

@@ -6,23 +6,15 @@ python -m data.sars_cov_2_ct.prepare SOURCE --out DIR
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from data.counts import check_counts, pictures, run
-from data.labels import COVID, NON_COVID, Labelled, exclusions, write_labels
+from data.labels import COVID, NON_COVID, Labelled, exclusions, tell, write_labels
+from data.options import AllowPartial, Out, Source
 
 EXPECTED = {COVID: 1252, NON_COVID: 1230}
 
 
-def main(
-    source: Annotated[Path, typer.Argument(help="Folder with COVID/ and non-COVID/.")],
-    out: Annotated[Path, typer.Option(help="Folder for labels.csv, outside of SOURCE.")],
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Go on when the counts differ.")
-    ] = False,
-) -> None:
+def main(source: Source, out: Out, allow_partial: AllowPartial = False) -> None:
     """Write labels.csv (path,label) in the order of the file numbers, without the exclusions."""
     rows = [
         Labelled(f"{label}/{name}", label)
@@ -32,7 +24,7 @@ def main(
     found = {label: sum(row.label == label for row in rows) for label in EXPECTED}
     check_counts(found, EXPECTED, allow_partial)
     table, kept = write_labels(rows, exclusions(Path(__file__).parent), source, out)
-    typer.echo(f"{table}: {len(kept)} images, {len(rows) - len(kept)} excluded")
+    tell(table, kept, rows, "images")
 
 
 if __name__ == "__main__":

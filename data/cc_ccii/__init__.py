@@ -1,0 +1,1 @@
+"""CC-CCII: scans of NCP, CP and normal controls, as pictures."""

@@ -1,0 +1,1 @@
+"""COVID-19-CT-Seg: 20 volumes with masks."""

@@ -1,0 +1,1 @@
+"""COVID-CTset: 16-bit slices of 377 people."""

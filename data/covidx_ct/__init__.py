@@ -1,0 +1,1 @@
+"""COVIDx CT: slices of three classes, from many sources."""

@@ -1,0 +1,1 @@
+"""LIDC-IDRI: DICOM series, for pretraining."""

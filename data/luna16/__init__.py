@@ -1,0 +1,1 @@
+"""LUNA16: 888 volumes, for pretraining."""

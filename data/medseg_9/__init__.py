@@ -1,0 +1,1 @@
+"""MedSeg: nine volumes with masks."""

@@ -1,0 +1,1 @@
+"""MosMedData: volumes graded by the share of lung involved."""

@@ -1,0 +1,1 @@
+"""NLST: low-dose screening scans, for pretraining."""

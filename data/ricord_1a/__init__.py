@@ -1,0 +1,1 @@
+"""MIDRC-RICORD-1A: exams with COVID-19, with annotations."""

@@ -1,0 +1,1 @@
+"""STOIC2021: 2000 volumes with the result of RT-PCR."""
