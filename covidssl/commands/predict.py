@@ -11,20 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from covidssl.commands.progress import track
-from covidssl.errors import CovidsslError, ScanError
+from covidssl.errors import CovidsslError, ScanError, traced
 from covidssl.experiments import PredictConfig
 from covidssl.files import read_csv, write_bytes, write_csv, write_json
-from covidssl.io import Found, ScanFiles, find_scans, read_scan
+from covidssl.io import Found, Reading, ScanFiles, find_scans, read_scan
+from covidssl.io.choice import Choice, choose_series
 from covidssl.model import CLASSIFIER, Model, load_model
 from covidssl.prediction import predict
+from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.runs import IfExists, RunFolder
 from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
 
 COLUMNS = (
-    "scan", "status", "probability", "label", "lesion_burden", "seconds", "warning", "error"
+    "scan", "status", "probability", "label", "lesion_burden", "seconds", "warning", "error",
+    "patient", "series",
 )  # fmt: skip
+_ANSWERED = ("ok", "warned")
 _SAVE_EVERY_S = 20.0
 Rows = dict[str, dict[str, Any]]
 
@@ -46,18 +50,26 @@ def main(
         CovidsslError: when the model cannot be loaded, or there is no CT at all.
     """
     model = load_model(model_path).to(make_fabric(device, "32-true").device)
-    found = find_scans(inputs)
+    ids = _pseudonyms(config, out)
+    found = find_scans(inputs, ids if config.hash_paths else None)
+    choice = Choice(found.scans, ()) if config.all_series else choose_series(found.scans)
+    scans = choice.scans
+    reading = Reading(config.pixels, config.policy, ids)
     with RunFolder(out, "predict", config, if_exists) as run:
         run.note_data(classifier=model.card.files[CLASSIFIER])
+        if ids is not None:
+            # Rows of one table must not have pseudonyms of two keys.
+            run.note_data(ids=ids.of("key", "of the run"))
         run.done = False  # a finished run goes on when its INPUTs have grown
         stamps = {scan.name: scan.stamp() for scan in found.scans}
         rows = _done(out, stamps) if run.resumed else {}
-        todo = [scan for scan in found.scans if scan.name not in rows]
-        log.info("%d scans, %d of them done", len(found.scans), len(found.scans) - len(todo))
+        rows |= {scan.name: _passed_over(scan, why) for scan, why in choice.passed_over}
+        todo = [scan for scan in scans if scan.name not in rows]
+        log.info("%d scans, %d of them done", len(scans), len(scans) - len(todo))
         saved = time.monotonic()
         try:
             for scan in track(todo, "predicting", len(todo)):
-                rows[scan.name] = _row(config, model, scan, out)
+                rows[scan.name] = _row(reading, model, scan, out)
                 if time.monotonic() - saved > _SAVE_EVERY_S:
                     _save(out, rows, stamps, model, found)
                     saved = time.monotonic()
@@ -68,6 +80,13 @@ def main(
     return counts["failed"]
 
 
+def _pseudonyms(config: PredictConfig, out: Path) -> Pseudonyms | None:
+    if config.ids_key is None and not config.hash_paths:
+        # Identifiers that are kept need no key.
+        return Pseudonyms(b"", keep_ids=True) if config.keep_ids else None
+    return Pseudonyms.from_file(config.ids_key or key_beside(out), config.keep_ids)
+
+
 def _save(
     out: Path, rows: Rows, stamps: Mapping[str, str], model: Model, found: Found
 ) -> dict[str, int]:
@@ -75,7 +94,7 @@ def _save(
     ordered = [rows[scan.name] for scan in found.scans if scan.name in rows]
     counts = _counts(ordered)
     write_csv(out / "predictions.csv", COLUMNS, ordered)
-    answered = [row["scan"] for row in ordered if row["status"] != "failed"]
+    answered = [row["scan"] for row in ordered if row["status"] in _ANSWERED]
     write_json(
         out / "run.json",
         {
@@ -96,27 +115,34 @@ def picture_name(scan: str) -> str:
     return f"heatmaps/{hashlib.sha256(scan.encode()).hexdigest()[:16]}.png"
 
 
-def _row(config: PredictConfig, model: Model, scan: ScanFiles, out: Path) -> dict[str, Any]:
+def _passed_over(scan: ScanFiles, why: str) -> dict[str, Any]:
+    return {"scan": scan.name, "status": "passed_over", "warning": why}
+
+
+def _row(reading: Reading, model: Model, scan: ScanFiles, out: Path) -> dict[str, Any]:
     began = time.perf_counter()
     row: dict[str, Any] = {"scan": scan.name}
     try:
-        said = predict(model, read_scan(scan, config.pixels))
+        ct = read_scan(scan, reading)
+        said = predict(model, ct)
     except ScanError as error:
         log.warning("failed: %s", error)
         row |= {"status": "failed", "error": str(error)}
     except CovidsslError:
         raise
     except Exception as error:  # not foreseen, but no reason to lose the other scans
-        log.exception("failed: %s", scan.name)
+        log.error("failed: %s: %s", scan.name, traced(error))
         row |= {"status": "failed", "error": f"unexpected {type(error).__name__}; see log.txt"}
     else:
         burden = said.lesion_burden
         row |= {
-            "status": "warned" if said.warnings else "ok",
+            "status": "warned" if said.warnings or ct.repairs else "ok",
             "probability": f"{said.probability:.4f}",
             "label": said.label,
             "lesion_burden": "" if burden is None else f"{burden:.4f}",
-            "warning": "; ".join(said.warnings),
+            "warning": "; ".join([*(f"mended: {one}" for one in ct.repairs), *said.warnings]),
+            "patient": ct.patient,
+            "series": ct.series,
         }
         write_bytes(out / picture_name(scan.name), said.picture)
     return row | {"seconds": f"{time.perf_counter() - began:.2f}"}
@@ -135,14 +161,14 @@ def _done(out: Path, stamps: Mapping[str, str]) -> Rows:
     return {
         row["scan"]: dict(row)
         for row in table
-        if row["status"] != "failed"
+        if row["status"] in _ANSWERED
         and row["scan"] in stamps
         and scans.get(row["scan"], {}).get("stamp") == stamps[row["scan"]]
     }
 
 
 def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = {"scans": len(rows), "ok": 0, "warned": 0, "failed": 0}
+    counts = {"scans": len(rows), "ok": 0, "warned": 0, "passed_over": 0, "failed": 0}
     for row in rows:
         counts[str(row["status"])] += 1
     return counts
