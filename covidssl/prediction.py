@@ -63,7 +63,7 @@ def predict(model: Model | Path | str, scan: Volume | Path | str) -> Prediction:
     logits = logits_of(model.classifier, cut.frames, model.device)
     calibration = model.card.calibration
     probability = float(calibration.probability(model.card.aggregation.of(logits)))
-    lifted = None if lungs.problem else _lifted(model, cut)
+    lifted = _lifted(model, cut) if lungs.usable else None
     warnings = cut.warnings
     if ct.pixels is Pixels.HU and model.card.frame.pixels is Pixels.WINDOWED:
         low, high = model.card.frame.window_hu

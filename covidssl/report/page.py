@@ -28,7 +28,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    verb: Literal["prepare", "preview", "pretrain", "finetune", "evaluate", "predict"]
+    verb: Literal["prepare", "audit", "preview", "pretrain", "finetune", "evaluate", "predict"]
     status: Literal["running", "done", "failed"]
     version: str = ""
     started: str = ""
@@ -65,8 +65,8 @@ class Section:
 def build_report(runs: Sequence[Path], out: Path) -> None:
     """Write one self-contained page about `runs` to `out`.
 
-    Comparisons stand first, then the runs in the order of the work: prepare, preview, pretrain,
-    finetune, evaluate, predict. A run that is not done is marked as unfinished.
+    Comparisons stand first, then the runs in the order of the work: prepare, audit, preview,
+    pretrain, finetune, evaluate, predict. A run that is not done is marked as unfinished.
 
     Args:
         runs: run folders, and folders that hold a `comparison.json`.

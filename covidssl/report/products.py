@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from covidssl.figures import training_curve
+from covidssl.report.audited import audited
 from covidssl.report.blocks import (
     Bar,
     Block,
@@ -252,6 +253,7 @@ def _heatmaps(folder: Path) -> list[Block]:
 
 PARTS: Mapping[str, tuple[Part, ...]] = {
     "prepare": (_manifest,),
+    "audit": (audited,),
     "preview": (_preview,),
     "pretrain": (_training, _pretext_pictures, _encoder_card),
     "finetune": (_splits, _training, _model_card),

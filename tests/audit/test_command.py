@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -18,6 +19,7 @@ from covidssl.datasets import read_dataset
 from covidssl.errors import UsageError
 from covidssl.experiments import AuditConfig
 from covidssl.files import read_csv, write_bytes
+from covidssl.report import build_report
 from covidssl.splits import leaks, read_split_file
 from tests.audit.made_up import write_patients
 
@@ -127,6 +129,16 @@ def test_finished_audit_is_resumed_at_once_and_refused_without(out: Path, folder
     assert (out / "audit.json").stat().st_mtime_ns == before
     with pytest.raises(UsageError):
         verb.main(CONFIG, folder, out)
+
+
+def test_a_report_tells_what_the_audit_found(
+    out: Path, written: dict[str, Any], tmp_path: Path
+) -> None:
+    build_report([out], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert written["verdict"] in html.unescape(page)
+    assert all(one["words"] in html.unescape(page) for one in written["shortcuts"])
+    assert "Incomplete" not in page
 
 
 @pytest.fixture(scope="module")
