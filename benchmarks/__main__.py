@@ -30,6 +30,9 @@ class Subject(StrEnum):
 
     PERLIN = "perlin"
     OVERHEAD = "overhead"
+    STORE = "store"
+    READERS = "readers"
+    LUNGS = "lungs"
 
 
 class Where(StrEnum):

@@ -22,7 +22,7 @@ Bound = Literal["at least", "at most"]
 
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 RESULTS = Path(__file__).resolve().parent / "results"
-_PACKAGES = ("torch", "numpy", "numba", "triton", "monai")
+_PACKAGES = ("torch", "numpy", "numba", "triton", "monai", "simpleitk", "pydicom", "nibabel")
 _PEERS = ("noise", "perlin-numpy", "pyfastnoiselite", "opensimplex")
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from covidssl.box import Box
 from covidssl.errors import DataError, UsageError
-from covidssl.frames import Frame, frame_mask, frame_pixels
+from covidssl.frames import Frame
+from covidssl.pack import SUFFIX, Pack, cut
 from covidssl.pretext import CleanSlices
 from covidssl.store import Store
 
 _KEPT_BYTES = 4 * 2**30
+
+
+def open_slices(address: Path | str, partial: bool = False) -> Store | Pack:
+    """Open what training reads: a store, by folder or address, or a pack, by its file.
+
+    Args:
+        address: a folder, an address such as `s3://bucket/store`, or a `.safetensors` file.
+        partial: take what is whole of an unfinished store.
+
+    Raises:
+        DataError: when it is neither, or not whole.
+    """
+    if str(address).endswith(SUFFIX):
+        return Pack.open(Path(address))
+    return Store.open(address, partial)
 
 
 def spread_places(stored: int, wanted: int) -> tuple[int, ...]:
@@ -22,10 +39,10 @@ def spread_places(stored: int, wanted: int) -> tuple[int, ...]:
 
 
 class StoredFrames(Dataset[CleanSlices]):
-    """Clean slices of a store as frames; item `k` is the same whoever asks, in whatever order."""
+    """Clean slices as frames; item `k` is the same whoever asks, in whatever order."""
 
-    def __init__(self, store: Store, frame: Frame) -> None:
-        if not store.slices:
+    def __init__(self, store: Store | Pack, frame: Frame) -> None:
+        if not len(store.slices):
             raise DataError(
                 "The store holds no slice with enough lung; look at its manifest.csv, or prepare "
                 "it with a lower min_lung_share."
@@ -35,6 +52,8 @@ class StoredFrames(Dataset[CleanSlices]):
                 f"{store.folder}: holds '{store.pixels}' pixels and the configuration says "
                 f"'{frame.pixels}': --set frame.pixels={store.pixels}"
             )
+        if isinstance(store, Pack):
+            store.check_frame(frame)
         self.store, self.frame = store, frame
         self._kept: dict[int, CleanSlices] = {}
         self._room = _KEPT_BYTES // (3 * frame.size**2)
@@ -56,11 +75,8 @@ class StoredFrames(Dataset[CleanSlices]):
         return CleanSlices(*(torch.stack(parts) for parts in zip(*items, strict=True)))
 
     def _cut(self, index: int) -> CleanSlices:
-        row = self.store.slices[index]
-        pixels, lungs = self.store.read(row)
-        found = Box(*row.box)
-        box = self.frame.box(found, *pixels.shape)
-        frames = frame_pixels(pixels[None], row.pixels, box, self.frame)
-        mask = frame_mask(lungs[None], box, self.frame)
-        size_mm = self.frame.pixel_mm(box, found, row.spacing_mm)
-        return CleanSlices(torch.from_numpy(frames), torch.from_numpy(mask), torch.tensor(size_mm))
+        if isinstance(self.store, Pack):
+            frame, lungs, pixel_mm = self.store.at(index)
+        else:
+            frame, lungs, pixel_mm = cut(self.store, self.store.slices[index], self.frame)
+        return CleanSlices(torch.from_numpy(frame), torch.from_numpy(lungs), torch.tensor(pixel_mm))

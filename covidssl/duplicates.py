@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -34,6 +33,8 @@ def picture_hash(picture: NDArray[np.floating]) -> Hashes:
     Raises:
         DataError: for another shape, or values outside of [0, 1].
     """
+    import imagehash  # a bare GPU node trains without it
+
     if picture.ndim != 2 or not picture.size:
         raise DataError(f"A hash is of one picture (Y, X), got shape {picture.shape}.")
     if not (picture.min() >= 0 and picture.max() <= 1):

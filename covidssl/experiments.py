@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from covidssl.augment import AugmentRanges
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
+from covidssl.io.reading import Policy
 from covidssl.lesions import LesionRanges, Lesions, preset_names
 from covidssl.model import Aggregation
 from covidssl.networks.encoder import EncoderPlan
@@ -37,10 +39,39 @@ class PrepareConfig(Experiment):
     Attributes:
         pixels: take every scan for this kind of pixel; None: as its format says.
         min_lung_share: slices with less lung than this share of the picture are left out.
+        policy: `skip` leaves defective scans out, `repair` mends what can be mended, `strict`
+            refuses to finish where there are any.
+        lungs: how lungs are found: `threshold`, or `lungmask` where its weights are in place.
+        all_series: take every DICOM series, not the best one of those that share a folder.
+        hash_paths: call scans by pseudonyms of their paths.
+        keep_ids: write the headers' own patient and series identifiers into the table.
+        ids_key: file with the key of the pseudonyms, made where there is none; None: beside the
+            store's folder. A path: it is written into no file of the run.
+        lungs_folder: lung masks that are there already, to be used in place of finding lungs.
+            A path, likewise.
     """
 
     pixels: Pixels | None = None
     min_lung_share: float = Field(0.06, ge=0, le=1)
+    policy: Policy = Policy.SKIP
+    lungs: Literal["threshold", "lungmask"] = "threshold"
+    all_series: bool = False
+    hash_paths: bool = False
+    keep_ids: bool = False
+    ids_key: Path | None = Field(None, exclude=True)
+    lungs_folder: Path | None = Field(None, exclude=True)
+
+
+class PackConfig(Experiment):
+    """Configuration of `covidssl pack`.
+
+    Attributes:
+        frame: how slices are cut: as in the training that will read them.
+        bits: of a pixel; 16 give what the store gives to the last bit, 8 take half the room.
+    """
+
+    frame: Frame = Frame()
+    bits: Literal[8, 16] = 16
 
 
 class PreviewConfig(Experiment):
@@ -156,6 +187,31 @@ class FinetuneConfig(Experiment):
         return self
 
 
+class AuditConfig(Experiment):
+    """Configuration of `covidssl audit`.
+
+    Attributes:
+        positive_class: name of the class that means COVID-19.
+        most_slices: slices of one scan that are looked at, spread evenly.
+        folds: of the random, blocked, grouped and patient splits.
+        gap: scans of a class left out of training at each border of a block.
+        run_length: consecutive files that stand for one patient when intervals are computed, where
+            no patient is known and file order carries patients.
+        rounds: of the bootstrap.
+        permutations: shuffled orders of the order test.
+        examples: pairs of pictures of each kind on the page.
+    """
+
+    positive_class: str = Field("COVID", coerce_numbers_to_str=True)
+    most_slices: int = Field(8, ge=1)
+    folds: int = Field(5, ge=2, le=20)
+    gap: int = Field(30, ge=0)
+    run_length: int = Field(20, ge=1)
+    rounds: int = Field(1000, ge=100)
+    permutations: int = Field(999, ge=99)
+    examples: int = Field(6, ge=0, le=30)
+
+
 class EvaluateConfig(Experiment):
     """Configuration of `covidssl evaluate`.
 
@@ -175,9 +231,21 @@ class PredictConfig(Experiment):
 
     Attributes:
         pixels: take every scan for this kind of pixel; None: as its format says.
+        policy: `skip` and `strict` let defective scans fail; `repair` mends what can be mended.
+        all_series: take every DICOM series, not the best one of those that share a folder.
+        hash_paths: call scans by pseudonyms of their paths.
+        keep_ids: write the headers' own patient and series identifiers into the table.
+        ids_key: file with the key of the pseudonyms, made where there is none; with it, or with
+            keep_ids, the table names patients and series. None: beside the output, and only where
+            paths are hashed. A path: it is written into no file of the run.
     """
 
     pixels: Pixels | None = None
+    policy: Policy = Policy.SKIP
+    all_series: bool = False
+    hash_paths: bool = False
+    keep_ids: bool = False
+    ids_key: Path | None = Field(None, exclude=True)
 
 
 def _must_fit(frame: Frame, encoder: EncoderPlan) -> None:

@@ -18,6 +18,11 @@ from covidssl.errors import CovidsslError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a write failed for want of room: disk, quota, or size limit of a file."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well.
@@ -35,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno in _FULL:
+        if is_full(error):
             raise CovidsslError(
                 f"{path}: could not be written, the disk is full or the file too large for it "
                 f"({error.strerror}). Nothing half-written was left; free some space and run again "
@@ -82,11 +87,16 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """All rows of a CSV file, as dictionaries of text; undoes the apostrophe of `write_csv`."""
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        return [
-            {key: _uncell(value or "") for key, value in row.items() if key is not None}
-            for row in csv.DictReader(lines)
-        ]
+    return parse_csv(path.read_bytes())
+
+
+def parse_csv(content: bytes) -> list[dict[str, str]]:
+    """The rows of the bytes of a CSV file, as `read_csv` gives them."""
+    lines = io.StringIO(content.decode("utf-8-sig"), newline="")
+    return [
+        {key: _uncell(value or "") for key, value in row.items() if key is not None}
+        for row in csv.DictReader(lines)
+    ]
 
 
 def sha256_of(path: Path) -> str:

@@ -49,7 +49,8 @@ _PACKAGES = (
 class RunFolder:
     """One run of one verb: `config.yaml`, `record.json`, `log.txt`, and what the verb makes.
 
-    Used as a context: the record says `running` inside it, `done` or `failed` after it.
+    Used as a context: the record says `running` inside it, `done` or `failed` after it. With
+    `may_change` a run is resumed with another configuration too: the verb itself knows what stays.
 
     Attributes:
         path: the folder.
@@ -57,10 +58,18 @@ class RunFolder:
         done: whether that earlier run had ended well already.
     """
 
-    def __init__(self, path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> None:
+    def __init__(
+        self,
+        path: Path,
+        verb: str,
+        config: BaseModel,
+        if_exists: IfExists,
+        may_change: bool = False,
+    ) -> None:
         self.path = path
         before = _record_of(path) if if_exists == "resume" else None
-        self.resumed, self.done = _open(path, verb, config, if_exists)
+        self.resumed, self.done = _open(path, verb, None if may_change else config, if_exists)
+        self.done = self.done and not may_change
         before = before if before and self.resumed else {}
         self._data_before = before.get("data", {})
         self._spent_s = before.get("duration_s") or 0.0
@@ -218,7 +227,9 @@ def package_versions(names: tuple[str, ...]) -> dict[str, str | None]:
     return versions
 
 
-def _open(path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> tuple[bool, bool]:
+def _open(
+    path: Path, verb: str, config: BaseModel | None, if_exists: IfExists
+) -> tuple[bool, bool]:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         path.mkdir(parents=True, exist_ok=True)
         return False, False
@@ -239,6 +250,12 @@ def _open(path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> tupl
         return False, False
     if not (path / "config.yaml").is_file():
         return False, False  # killed before it had begun
+    if config is not None:
+        _check_same(path, config)
+    return True, record.get("status") == "done"
+
+
+def _check_same(path: Path, config: BaseModel) -> None:
     try:
         before = load_config(type(config), path / "config.yaml")
     except UsageError as error:
@@ -252,7 +269,6 @@ def _open(path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> tupl
             f"{path}: cannot be resumed, the configuration has changed: {'; '.join(changed[:8])}. "
             f"Resume with the same one, or choose another --out."
         )
-    return True, record.get("status") == "done"
 
 
 def _record_of(path: Path) -> dict[str, Any] | None:

@@ -39,8 +39,8 @@ class ScanFrames(NamedTuple):
 def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = None) -> ScanFrames:
     """The slices of a scan that show enough lung, as frames.
 
-    Where no plausible lungs were found the whole picture of every slice is taken, with a warning:
-    to leave such scans out would leave out the sickest.
+    Where no plausible lungs were found, or their mask is flagged, the whole picture of every slice
+    is taken, with a warning: to leave such scans out would leave out the sickest.
 
     Args:
         ct: an upright scan.
@@ -59,13 +59,14 @@ def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = No
         )
     if ct.pixels is None:
         raise ScanError(f"{ct.source}: is a mask, expected a CT scan.")
-    slices = _slices_with_lung(lungs, most)
+    slices = slices_with_lung(lungs, most)
     mask = np.asarray(lungs.mask.array, dtype=bool)
-    found = None if lungs.problem else lungs_box(mask)
+    found = lungs_box(mask) if lungs.usable else None
     box = frame.box(found, *ct.array.shape[1:])
     warnings = ct.warnings
-    if lungs.problem:
-        warnings += (f"lungs not found ({lungs.problem}): the whole picture was taken",)
+    if not lungs.usable:
+        what = "lungs not found" if lungs.problem else "lungs look wrong"
+        warnings += (f"{what} ({lungs.complaint}): the whole picture was taken",)
     return ScanFrames(
         frame_pixels(ct.array[slices], ct.pixels, box, frame),
         frame_mask(mask[slices], box, frame),
@@ -75,9 +76,10 @@ def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = No
     )
 
 
-def _slices_with_lung(lungs: Lungs, most: int | None) -> NDArray[np.int64]:
+def slices_with_lung(lungs: Lungs, most: int | None) -> NDArray[np.int64]:
+    """The slices of a scan that show enough lung; at most so many, spread evenly."""
     share = lungs.slice_share
-    if lungs.problem:
+    if not lungs.usable:
         slices = np.arange(len(share))
     else:
         slices = np.flatnonzero(share >= LEAST_SHARE_OF_LARGEST * share.max())

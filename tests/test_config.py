@@ -35,8 +35,8 @@ MODELS: dict[str, type[BaseModel]] = {
 
 
 def verb_of(path: Path) -> str:
-    """The verb that a YAML belongs to, by the beginning of its name."""
-    verbs = [verb for verb in MODELS if path.name.startswith(verb)]
+    """The verb that a YAML belongs to, by its folder or the beginning of its name."""
+    verbs = [verb for verb in MODELS if verb == path.parent.name or path.name.startswith(verb)]
     assert verbs, f"{path}: named after no verb; begin its name with one of {', '.join(MODELS)}"
     return verbs[0]
 

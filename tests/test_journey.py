@@ -162,6 +162,7 @@ def test_one_broken_scan_never_stops_the_others(journey: Journey) -> None:
     rows = {row["scan"]: row for row in read_csv(journey.predict / "predictions.csv")}
     assert list(next(iter(rows.values()))) == [
         "scan", "status", "probability", "label", "lesion_burden", "seconds", "warning", "error",
+        "patient", "series",
     ]  # fmt: skip
     bad = rows.pop("broken.nii.gz")
     assert bad["status"] == "failed"

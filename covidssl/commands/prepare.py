@@ -3,39 +3,71 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from covidssl.commands.progress import track
+from covidssl.config import load_config
+from covidssl.errors import UsageError
 from covidssl.experiments import PrepareConfig
-from covidssl.io import find_scans
-from covidssl.preparing import StoreOptions, StoreWriter
+from covidssl.io import Found, find_scans
+from covidssl.manifest import STATUSES
+from covidssl.preparing import Engine, Estimate, Job, StoreOptions, StoreWriter, estimated
+from covidssl.preparing.writer import fill
+from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.runs import IfExists, RunFolder
 from covidssl.store import Store
+from covidssl.store.record import ScanRecord
 
 log = logging.getLogger(__name__)
 
+_ALWAYS = ("ok", "warned", "dropped", "failed")
+
+
+@dataclass(frozen=True)
+class How:
+    """What changes how a store is made, and not what is in it.
+
+    Attributes:
+        engine: where scans are read.
+        retry_failed: read scans again that failed before, though nothing has changed.
+    """
+
+    engine: Engine = Engine()
+    retry_failed: bool = False
+
 
 def main(
-    config: PrepareConfig, inputs: Sequence[Path], out: Path, if_exists: IfExists = "refuse"
+    config: PrepareConfig,
+    inputs: Sequence[Path],
+    out: Path,
+    if_exists: IfExists = "refuse",
+    how: How | None = None,
 ) -> dict[str, int]:
     """Prepare every scan found in `inputs`; gives how many came out how.
 
+    Resuming may change the configuration: what would come out the same is not read again.
+
     Raises:
-        CovidsslError: when there is no CT, an output exists, or the disk is full.
+        CovidsslError: when there is no CT, an output exists, the disk is full, or the policy is
+            strict and scans are defective.
     """
-    found = find_scans(inputs)
-    for suffix, count in found.ignored.items():
-        log.info("%d files '%s' are no CT and were ignored.", count, suffix)
-    options = StoreOptions(min_lung_share=config.min_lung_share, pixels=config.pixels)
-    with RunFolder(out, "prepare", config, if_exists) as run:
-        writer = StoreWriter.create(out, options, resume=True)
-        for scan in track(found.scans, "preparing", len(found.scans)):
-            writer.add(scan)
-        store = writer.finish()
+    _check(config)
+    if if_exists == "resume":
+        _check_names(config, out)
+    how = how or How()
+    ids = Pseudonyms.from_file(config.ids_key or key_beside(out), config.keep_ids)
+    found = _found(config, inputs, ids)
+    with RunFolder(out, "prepare", config, if_exists, may_change=True) as run:
+        writer = StoreWriter.begin(
+            _job(config, out, ids), found.scans, True, how.retry_failed, config.all_series
+        )
+        store = fill(writer, how.engine, _tracked)
         counts = _counts(store)
-        run.done = False  # a store that was finished may have grown
         run.note(
             data={"store": store.fingerprint},
             summary={
@@ -49,6 +81,97 @@ def main(
     return counts
 
 
+def dry_run(
+    config: PrepareConfig, inputs: Sequence[Path], out: Path, how: How | None = None
+) -> list[str]:
+    """What `main` would do and take, in plain lines; writes nothing that stays.
+
+    Raises:
+        CovidsslError: when there is no CT.
+    """
+    _check(config)
+    key = config.ids_key or key_beside(out)
+    aside = Pseudonyms(secrets.token_bytes(32), config.keep_ids)
+    ids = Pseudonyms.from_file(key, config.keep_ids) if key.exists() else aside
+    found = _found(config, inputs, ids)
+    workers = (how or How()).engine.workers
+    return _lines(estimated(_job(config, out, ids), found.scans, workers, config.all_series))
+
+
+def _lines(found: Estimate) -> list[str]:
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.formats.items()))
+    lines = [f"found: {counts}"]
+    if found.passed_over:
+        lines.append(f"passed over for another series of their folder: {found.passed_over}")
+    if found.there:
+        lines.append(f"prepared already: {found.there}")
+    lines.append(f"to read: {found.to_read}")
+    if found.seconds is not None and found.disk_bytes is not None:
+        lines.append(
+            f"time, from {found.tried} scans read: {timedelta(seconds=round(found.seconds))}"
+        )
+        lines.append(f"disk: {_size(found.disk_bytes)} of {_size(found.free_bytes)} free")
+        if found.disk_bytes > found.free_bytes:
+            lines.append("It will not fit.")
+    return lines
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.3g} TiB"
+
+
+def _check(config: PrepareConfig) -> None:
+    if config.lungs_folder is not None and config.hash_paths:
+        raise UsageError(
+            "--lungs finds masks by the scans' names, and --hash-paths takes those away: give one "
+            "of them."
+        )
+    if config.lungs_folder is not None and not config.lungs_folder.is_dir():
+        raise UsageError(f"--lungs {config.lungs_folder}: there is no such folder.")
+
+
+def _check_names(config: PrepareConfig, out: Path) -> None:
+    """Refuse to take back names or identifiers: log, journal and older scans would keep them."""
+    if not (out / "config.yaml").is_file():
+        return
+    before = load_config(PrepareConfig, out / "config.yaml", ())
+    if (before.hash_paths, before.keep_ids) != (config.hash_paths, config.keep_ids):
+        raise UsageError(
+            f"{out}: was begun with other names: --hash-paths {_on(before.hash_paths)}, --keep-ids "
+            f"{_on(before.keep_ids)}, and they stand in its log and scans. Give the same, or "
+            f"choose another --out."
+        )
+
+
+def _on(flag: bool) -> str:
+    return "on" if flag else "off"
+
+
+def _found(config: PrepareConfig, inputs: Sequence[Path], ids: Pseudonyms) -> Found:
+    found = find_scans(inputs, ids if config.hash_paths else None)
+    for suffix, count in found.ignored.items():
+        log.info("%d files '%s' are no CT and were ignored.", count, suffix)
+    return found
+
+
+def _job(config: PrepareConfig, out: Path, ids: Pseudonyms) -> Job:
+    options = StoreOptions(
+        min_lung_share=config.min_lung_share,
+        pixels=config.pixels,
+        policy=config.policy,
+        lungs=config.lungs,
+    )
+    return Job(out, options, ids, config.lungs_folder)
+
+
+def _tracked(records: Iterable[ScanRecord], count: int) -> Iterable[ScanRecord]:
+    return track(records, "preparing", count)
+
+
 def _counts(store: Store) -> dict[str, int]:
     counts = Counter(row.status for row in store.manifest)
-    return {status: counts[status] for status in ("ok", "warned", "dropped", "failed")}
+    return {name: counts[name] for name in STATUSES if counts[name] or name in _ALWAYS}

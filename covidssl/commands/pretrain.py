@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from covidssl.clean_slices import StoredFrames
+from covidssl.clean_slices import StoredFrames, open_slices
 from covidssl.commands.learning import Learning, Notes, last_tenth, learn
 from covidssl.evidence import restoration_picture
 from covidssl.experiments import PretrainConfig
 from covidssl.files import write_bytes
 from covidssl.networks.encoder import Encoder
 from covidssl.networks.unet import RestorationUNet
+from covidssl.pack import Pack
 from covidssl.pretext import RestorationBatch, RestorationTask, corrupt
 from covidssl.randomness import initial_weights
 from covidssl.runs import IfExists, RunFolder
@@ -40,7 +41,7 @@ _FIXED_STEP = 10**9  # no run gets so far: the pictures watched are none that ar
 
 def main(
     config: PretrainConfig,
-    data: Path,
+    data: Path | str | Store | Pack,
     out: Path,
     if_exists: IfExists = "refuse",
     init: Path | None = None,
@@ -48,11 +49,21 @@ def main(
 ) -> Path:
     """Pretrain on a prepared store; gives the run folder.
 
+    Args:
+        config: what to train, and how.
+        data: a store's folder or address (`s3://`), the file of a pack, or one that is open.
+        out: the run folder.
+        if_exists: what becomes of a folder that is there.
+        init: weights to start from.
+        device: where the network runs.
+
     Raises:
         UsageError: for an output that exists, or a store of another pixel kind.
         NonFiniteLossError: with the seed and step of the batch, which are written down too.
     """
-    store = Store.open(data)
+    store = data if isinstance(data, (Store, Pack)) else open_slices(data)
+    if isinstance(store, Store) and store.missing:
+        log.warning("%d scans of the store are missing; the others are taken.", len(store.missing))
     slices = StoredFrames(store, config.frame)
     fabric = make_fabric(device, config.training.precision)
     state, init_sha256 = _new_state(config, init, fabric.device)

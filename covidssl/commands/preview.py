@@ -34,25 +34,27 @@ log = logging.getLogger(__name__)
 
 def main(
     config: PreviewConfig,
-    store_path: Path,
+    store_path: Path | str,
     out: Path,
     if_exists: IfExists = "refuse",
     replay: Path | None = None,
+    allow_unfinished: bool = False,
 ) -> Path:
     """Draw lesions on slices spread over a store; gives the path of the sheet.
 
     Args:
         config: what to draw; with `replay` it may set the frame alone.
-        store_path: the prepared store.
+        store_path: the prepared store: a folder, or an address such as `s3://bucket/store`.
         out: folder for `preview.html`, `preview.png` and `draws.json`.
         if_exists: what becomes of a folder that is there.
         replay: draws to render again: a `draws.json`, or draws as `params_to_json` writes them.
+        allow_unfinished: take what is whole of an unfinished store.
 
     Raises:
         CovidsslError: for an output that exists, a store of another pixel kind than is asked for,
             or a replay that does not fit it; nothing is written then.
     """
-    store = Store.open(store_path)
+    store = Store.open(store_path, allow_unfinished)
     if replay is None:
         config = with_pixels_of(store, config)
         stored = StoredFrames(store, config.frame)

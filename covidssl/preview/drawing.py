@@ -133,12 +133,10 @@ def are_neighbours(below: StoredSlice, above: StoredSlice) -> bool:
 
 def _neighbouring_places(store: Store, wanted: int) -> tuple[int, ...]:
     """The middle of the longest run of neighbouring slices."""
-    runs: list[list[int]] = []
-    for place, line in enumerate(store.slices):
-        if place == 0 or not are_neighbours(store.slices[place - 1], line):
-            runs.append([])
-        runs[-1].append(place)
-    longest = max(runs, key=len)
+    scans, indexes = store.slices.scan_numbers, store.slices.indexes
+    begins = (np.diff(scans) != 0) | (np.diff(indexes) != 1)
+    runs = np.split(np.arange(len(scans)), np.flatnonzero(begins) + 1)
+    longest = max(runs, key=len).tolist()
     if len(longest) < wanted:
         raise DataError(
             f"{store.folder}: no scan holds {wanted} neighbouring slices with enough lung; the "

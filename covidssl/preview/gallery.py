@@ -13,11 +13,11 @@ from torch import Tensor
 from covidssl.experiments import PreviewConfig
 from covidssl.files import write_text
 from covidssl.lesions import Rendered
+from covidssl.pages import environment
 from covidssl.preview import pictures
 from covidssl.preview.drawing import Drawing, Plan
 from covidssl.preview.numbers import numbers
 from covidssl.preview.shown import Shown
-from covidssl.report.environment import environment
 from covidssl.report.reading import address
 from covidssl.store import Store
 from covidssl.version import __version__

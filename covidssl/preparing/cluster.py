@@ -1,0 +1,96 @@
+"""Scans on the machines of a Ray cluster, by Ray Data; a machine that is lost is made up for.
+
+All machines see the inputs and the store under the same paths. Writing a scan twice is harmless,
+so that Ray may read again whatever a lost machine had.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import ray
+import ray.data
+from ray.exceptions import RayError
+
+from covidssl.errors import CovidsslError
+from covidssl.io import ScanFiles
+from covidssl.preparing.local import one_thread
+from covidssl.preparing.one_scan import Job, prepare_scan
+from covidssl.store.record import ScanRecord
+
+_CPUS = 0.5  # of a task: with whole ones a small cluster has no room left for Ray's own
+_SCANS_A_BLOCK = 8
+_OBJECT_STORE_BYTES = 128 * 2**20
+
+
+def on_ray(scans: Sequence[ScanFiles], job: Job, workers: int) -> Iterator[ScanRecord]:
+    """What became of every scan, as they come out of the cluster.
+
+    The cluster is the one that this process is connected to, or the one of `RAY_ADDRESS`, or a new
+    one on this machine alone.
+
+    Raises:
+        CovidsslError: as `prepare_scan`.
+    """
+    ours = not ray.is_initialized()
+    if ours:
+        # Ray would report to its makers that it is used.
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        ray.init(
+            num_cpus=None if _is_elsewhere() else max(2, workers),
+            object_store_memory=None if _is_elsewhere() else _OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    try:
+        yield from _mapped(scans, job, workers)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _mapped(scans: Sequence[ScanFiles], job: Job, workers: int) -> Iterator[ScanRecord]:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.verbose_progress = False
+    # Our own progress is shown; Ray's plans and statistics would stand between its lines.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    job = replace(job, folder=job.folder.resolve())
+    items = [{"scan": pickle.dumps(scan)} for scan in scans]
+    blocks = min(len(items), max(4 * workers, -(-len(items) // _SCANS_A_BLOCK)))
+    data = ray.data.from_items(items, override_num_blocks=blocks).map(
+        partial(_prepared, job), num_cpus=_CPUS
+    )
+    try:
+        for row in data.iter_rows():
+            if row["refusal"]:
+                raise pickle.loads(row["refusal"])
+            yield ScanRecord.from_json(json.loads(row["record"]), "a scan")
+    except RayError as error:
+        raise CovidsslError(
+            f"the Ray cluster gave up ({type(error).__name__}): machines were lost again and "
+            f"again, or a scan ended its process each time. What was prepared is kept: go on with "
+            f"--resume, and with --engine local where one scan is to blame."
+        ) from error
+
+
+def _prepared(job: Job, row: dict[str, Any]) -> dict[str, Any]:
+    one_thread()
+    try:
+        record = prepare_scan(pickle.loads(row["scan"]), job)
+    except CovidsslError as error:
+        # Sent as a row: what Ray makes of an exception has lost its kind.
+        return {"record": "", "refusal": pickle.dumps(error)}
+    return {"record": json.dumps(record.as_json()), "refusal": b""}
+
+
+def _is_elsewhere() -> bool:
+    return bool(os.environ.get("RAY_ADDRESS"))

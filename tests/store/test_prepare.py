@@ -1,0 +1,131 @@
+"""`covidssl prepare`: given masks, flags, resuming with other options, dry runs, identifiers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from covidssl.cli import app
+from covidssl.commands import prepare as verb
+from covidssl.errors import UsageError
+from covidssl.experiments import PrepareConfig
+from covidssl.manifest import read_manifest
+from covidssl.store import Store
+from tests.scan_files import chest_hu, lps_nifti, write_dicom
+from tests.store.stores import EDGE, fill, groups_written
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return fill(tmp_path / "in")
+
+
+def masks(folder: Path, seed: int = 0) -> Path:
+    """A mask for `two.nii` that no method would find."""
+    mask = np.zeros((2, EDGE, EDGE), np.uint8)
+    mask[:, 30:60, 20 + seed : 50] = 1
+    mask[:, 30:60, 55:80] = 2
+    lps_nifti(folder / "two.nii", mask)
+    return folder
+
+
+def test_given_masks_are_used_and_a_changed_one_is_read_again(source: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(lungs_folder=masks(tmp_path / "masks"))
+    verb.main(config, [source], tmp_path / "out")
+    store = Store.open(tmp_path / "out")
+    rows = {row.scan: row for row in store.manifest}
+    assert rows["series"].code == "no_mask"
+    stored = [stored for stored in store.slices if stored.scan == "two.nii"]
+    assert len(stored) == 2
+    assert stored[0].box == (30, 60, 20, 80)
+    masks(tmp_path / "masks", seed=5)
+    verb.main(config, [source], tmp_path / "out", "resume")
+    assert Store.open(tmp_path / "out").slices[0].box == (30, 60, 25, 80)
+    assert str(tmp_path / "masks") not in (tmp_path / "out" / "config.yaml").read_text()
+
+
+def test_masks_cannot_be_found_by_hidden_names(source: Path, tmp_path: Path) -> None:
+    config = PrepareConfig(lungs_folder=masks(tmp_path / "masks"), hash_paths=True)
+    with pytest.raises(UsageError, match="give one of them"):
+        verb.main(config, [source], tmp_path / "out")
+    with pytest.raises(UsageError, match="there is no such folder"):
+        verb.main(PrepareConfig(lungs_folder=tmp_path / "no"), [source], tmp_path / "out")
+
+
+def test_a_flagged_scan_is_shown_and_not_used(source: Path, tmp_path: Path) -> None:
+    mask = np.zeros((2, EDGE, EDGE), np.uint8)
+    mask[:, 30:60, 20:50] = 1
+    lps_nifti(tmp_path / "masks" / "two.nii", mask)
+    config = PrepareConfig(lungs_folder=tmp_path / "masks")
+    counts = verb.main(config, [source], tmp_path / "out")
+    row = next(row for row in read_manifest(tmp_path / "out") if row.scan == "two.nii")
+    assert counts["flagged"] == 1
+    assert (row.status, row.file) == ("flagged", "")
+    assert row.verdict
+    assert len(Store.open(tmp_path / "out").slices) == 0
+    assert len(list((tmp_path / "out" / "qc").iterdir())) >= 1
+    assert "flagged" in (tmp_path / "out" / "qc.html").read_text()
+
+
+def test_resuming_with_another_option_rewrites_the_configuration(
+    source: Path, tmp_path: Path
+) -> None:
+    verb.main(PrepareConfig(), [source], tmp_path / "out")
+    written = groups_written(tmp_path / "out")
+    verb.main(PrepareConfig(min_lung_share=0.19), [source], tmp_path / "out", "resume")
+    assert "min_lung_share: 0.19" in (tmp_path / "out" / "config.yaml").read_text()
+    assert groups_written(tmp_path / "out") == written
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (record["status"], record["resumed"]) == ("done", True)
+    assert record["summary"]["slices with enough lung"] < 13
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(source: Path, tmp_path: Path) -> None:
+    given = ["prepare", str(source), "--out", str(tmp_path / "out"), "--dry-run"]
+    done = CliRunner().invoke(app, given, catch_exceptions=False)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["found: 1 dicom, 4 nifti", "to read: 5"]
+    assert lines[2].startswith("time, from 4 scans read: ")
+    assert " of " in lines[3]
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    verb.main(PrepareConfig(), [source], tmp_path / "out")
+    assert verb.dry_run(PrepareConfig(), [source], tmp_path / "out")[1:] == [
+        "prepared already: 5", "to read: 0",
+    ]  # fmt: skip
+
+
+def test_patients_and_series_have_pseudonyms_unless_asked_otherwise(tmp_path: Path) -> None:
+    who = {"PatientID": "ANNA-1", "SeriesInstanceUID": "1.2.77"}
+    write_dicom(tmp_path / "in" / "a", chest_hu(5, EDGE), **who)
+    write_dicom(tmp_path / "in" / "b", chest_hu(5, EDGE, seed=1), PatientID="ANNA-1")
+    verb.main(PrepareConfig(), [tmp_path / "in"], tmp_path / "out")
+    one, other = read_manifest(tmp_path / "out")
+    assert one.patient == other.patient != "ANNA-1"
+    assert "" != one.series != other.series
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"ANNA" in path.read_bytes()]
+    assert not [path for path in files if "key" in path.name]
+    verb.main(PrepareConfig(keep_ids=True), [tmp_path / "in"], tmp_path / "out", "resume")
+    assert [row.patient for row in read_manifest(tmp_path / "out")] == ["ANNA-1"] * 2
+    assert read_manifest(tmp_path / "out")[0].series == "1.2.77"
+
+
+def test_hidden_paths_are_in_no_file(source: Path, tmp_path: Path) -> None:
+    verb.main(PrepareConfig(hash_paths=True), [source], tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            for name in (b"two.nii", b"broken", b"scan.nii", str(tmp_path).encode()):
+                assert name not in path.read_bytes(), path.name
+    assert len(Store.open(tmp_path / "out").slices) == 13
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_command_prepares_with_workers(source: Path, tmp_path: Path, workers: str) -> None:
+    given = ["prepare", str(source), "-o", str(tmp_path / "out"), "--workers", workers]
+    done = CliRunner().invoke(app, given, catch_exceptions=False)
+    assert done.stdout == f"{tmp_path / 'out'}: 2 ok, 1 warned, 1 dropped, 1 failed\n"
+    assert len(Store.open(tmp_path / "out").slices) == 13
