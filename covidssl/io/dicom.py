@@ -26,9 +26,9 @@ _DAMAGED = ("truncated", "unreadable", "no_pixels", "damaged_header")
 def read_dicom(scan: ScanFiles, reading: Reading) -> RawScan:
     """The slices of one series as a raw scan in HU, padding outside the field of view as air.
 
-    Classic slices and enhanced multi-frame files alike; MONOCHROME1 changes nothing but adds a
-    warning (see `SliceHeader`). With `reading.repairs` defects are mended where that is safe, and
-    `RawScan.repairs` says which.
+    Classic slices and enhanced multi-frame files alike; MONOCHROME1 changes no HU but adds a
+    warning (see `SliceHeader`), and turns windowed grey values round. With `reading.repairs`
+    defects are mended where that is safe, and `RawScan.repairs` says which.
 
     Raises:
         ScanError: when the slices make no single evenly spaced CT volume, or one is damaged.
@@ -38,14 +38,15 @@ def read_dicom(scan: ScanFiles, reading: Reading) -> RawScan:
     patient = series = ""
     if reading.ids is not None:
         patient, series = identities(scan.paths[0], reading.ids, source)
-    with refusing(source, "DICOM"), PlaneReader(source) as planes:
+    shown = reading.pixels is Pixels.WINDOWED
+    with refusing(source, "DICOM"), PlaneReader(source, shown) as planes:
         grid, stacked = _read(headers, source, reading, planes)
     return RawScan(
         grid,
         False,
         stacked.spacing_mm,
         stacked.affine,
-        (*stacked.warnings, *_oddities(stacked.headers)),
+        (*stacked.warnings, *_oddities(stacked.headers, shown)),
         stacked.repairs,
         patient,
         series,
@@ -103,13 +104,13 @@ def _marked(header: SliceHeader, planes: PlaneReader) -> SliceHeader:
     return header
 
 
-def _oddities(headers: Sequence[SliceHeader]) -> tuple[str, ...]:
+def _oddities(headers: Sequence[SliceHeader], shown: bool) -> tuple[str, ...]:
     total, told = len(headers), []
     inverted = sum(header.inverted for header in headers)
     if inverted:
+        so = "grey values were turned round" if shown else "HU are what the rescaling gives"
         told.append(
-            f"{inverted} of {total} slices are meant for inverted display (MONOCHROME1); their HU "
-            f"are what the rescaling gives"
+            f"{inverted} of {total} slices are meant for inverted display (MONOCHROME1); their {so}"
         )
     burned = sum(header.burned_in for header in headers)
     if burned:

@@ -1,7 +1,8 @@
 """DICOM headers, through pydicom: what the series is and where its slices lie; no pixels.
 
-Nothing that could name a patient, study or date is read beyond the series' own identifier, and that
-one is only compared, never shown; `identities` alone reads whose scan it is, and gives pseudonyms.
+Nothing that could name a patient, study or date is read beyond the series' own identifier (or, where
+that is not given, the study's and the patient's), which is only compared, never shown; `identities`
+alone reads whose scan it is, and gives pseudonyms.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
 from covidssl.io.multiframe import FRAMES, SHARED, Frame, Values, frame_count
+from covidssl.io.opening import MOST_FRAMES_BYTES, MOST_HEADER_BYTES, open_dicom
 from covidssl.io.refusals import refusing
 from covidssl.pseudonyms import Pseudonyms
 
@@ -50,7 +52,6 @@ _KEYWORDS = (
     FRAMES,
 )
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-DEFLATED = "1.2.840.10008.1.2.1.99"
 _MOST_FRAMES = 100_000
 
 
@@ -130,19 +131,19 @@ class SliceHeader:
 def series_of(path: Path | IO[bytes]) -> str | None:
     """What tells one series from another, or None when the file is no DICOM image.
 
-    Only for comparing: it may be an identifier, so it must never reach a message or a file.
+    Where the file names no series, its study and patient tell. Only for comparing: it may be an
+    identifier, so it must never reach a message or a file.
     """
-    import pydicom
-
+    keywords = ["SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"]
     try:
         with refusing("a file", "DICOM"):
-            header = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPClassUID"],
-                force=True,
-            )  # fmt: skip
+            header = open_dicom(path, keywords, MOST_HEADER_BYTES).dataset
             if "SOPClassUID" not in header and "SeriesInstanceUID" not in header:
                 return None
-            return str(header.get("SeriesInstanceUID", ""))
+            series = str(header.get("SeriesInstanceUID", None) or "")
+            if series:
+                return series
+            return "\n".join(str(header.get(word, None) or "") for word in keywords[2:]).strip()
     except ScanError:
         return None
 
@@ -153,11 +154,9 @@ def identities(path: Path, ids: Pseudonyms, source: str) -> tuple[str, str]:
     Raises:
         ScanError: naming `source`, when the header cannot be read.
     """
-    import pydicom
-
     keywords = ["PatientID", "IssuerOfPatientID", "SeriesInstanceUID"]
     with refusing(source, "DICOM"):
-        file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords, force=True)
+        file = open_dicom(path, keywords, MOST_HEADER_BYTES).dataset
         patient, issuer, series = (
             " ".join(str(file.get(keyword, None) or "").split()) for keyword in keywords
         )
@@ -194,13 +193,7 @@ def _tags() -> list[int]:
 
 
 def _read(path: Path, label: str, source: str) -> Iterator[SliceHeader]:
-    import pydicom
-
-    with path.open("rb") as opened:
-        found = pydicom.dcmread(opened, stop_before_pixels=True, specific_tags=_tags(), force=True)
-        # pydicom stops at the start of the element that holds the pixels.
-        offset = opened.tell()
-        size = opened.seek(0, 2)
+    found, offset, size = open_dicom(path, _tags(), MOST_FRAMES_BYTES)
     # A plain dictionary: asking pydicom for what is not there takes longer than reading the file.
     file: Values = {element.keyword: element.value for element in found}
     syntax = str(getattr(found, "file_meta", {}).get("TransferSyntaxUID", None) or "")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
 from covidssl.io.gate import HIGHEST_HU, LOWEST_HU
-from covidssl.io.headers import DEFLATED, UNCOMPRESSED, SliceHeader
+from covidssl.io.headers import UNCOMPRESSED, SliceHeader
+from covidssl.io.opening import DEFLATED, MOST_FRAMES_BYTES, open_dicom
 from covidssl.io.refusals import refusing
 
 _RLE = "1.2.840.10008.1.2.5"
@@ -24,10 +25,16 @@ _PIXELS = bytes.fromhex("e07f1000"), bytes.fromhex("7fe00010")
 
 
 class PlaneReader:
-    """Reads slices one by one; the file with several frames that was read last is kept."""
+    """Reads slices one by one; the file with several frames that was read last is kept.
 
-    def __init__(self, source: str) -> None:
+    Args:
+        source: the scan's name for messages.
+        shown: values are taken for what is seen, not measured: MONOCHROME1 turns them round.
+    """
+
+    def __init__(self, source: str, shown: bool = False) -> None:
         self._source = source
+        self._shown = shown
         self._stack = ExitStack()
         self._folder: Path | None = None
         self._kept: tuple[Path, Sequence[bytes]] | None = None
@@ -56,7 +63,7 @@ class PlaneReader:
             ScanError: when the pixels are damaged or do not fit the header.
         """
         with refusing(f"{self._source} ({header.label})", "a DICOM slice"):
-            return hounsfield(self._stored(header), header)
+            return hounsfield(self._stored(header), header, self._shown)
 
     def _stored(self, header: SliceHeader) -> NDArray[Any]:
         layout = header.layout
@@ -164,7 +171,9 @@ class PlaneReader:
         return f"{self._source} ({header.label})"
 
 
-def hounsfield(stored: NDArray[Any], header: SliceHeader) -> NDArray[np.int16]:
+def hounsfield(
+    stored: NDArray[Any], header: SliceHeader, shown: bool = False
+) -> NDArray[np.int16]:  # fmt: skip
     """Stored values as HU, rounded to whole numbers, -32768..32767; padding as air.
 
     Bits above those that count (old overlays) are taken off first. A padding value inside the range
@@ -173,12 +182,17 @@ def hounsfield(stored: NDArray[Any], header: SliceHeader) -> NDArray[np.int16]:
     Args:
         stored: any integer type, (rows, columns); is written over where it is 16 bits wide.
         header: gives bits, rescaling and padding.
+        shown: turn values round where the header says that they are shown so (MONOCHROME1).
     """
     low, high = int(stored.min()), int(stored.max())
     if not _only_what_counts(low, high, header):
         stored = _without_overlays(stored, header)
         low, high = int(stored.min()), int(stored.max())
     padded = _padded(stored, header, (low, high))
+    if shown and header.inverted:
+        ends_sum = -1 if header.layout.signed else (1 << header.layout.stored) - 1
+        stored = (ends_sum - stored.astype(np.int64)).astype(stored.dtype)
+        low, high = ends_sum - high, ends_sum - low
     slope, intercept = header.slope, header.intercept
     ends = (low * slope + intercept, high * slope + intercept)
     if (
@@ -227,10 +241,11 @@ def _without_overlays(stored: NDArray[Any], header: SliceHeader) -> NDArray[Any]
 
 
 def _read_fragments(header: SliceHeader, told: str) -> Sequence[bytes]:
-    import pydicom
     from pydicom.encaps import generate_frames
 
-    file: Any = pydicom.dcmread(header.path, specific_tags=["PixelData"], force=True)
+    values = header.frames * header.shape[0] * header.shape[1]
+    most = MOST_FRAMES_BYTES + values * header.layout.allocated // 8
+    file = open_dicom(header.path, ["PixelData"], most, pixels=True).dataset
     if "PixelData" not in file:
         raise ScanError(f"{told} holds no whole image: truncated? Copy it again.", "truncated")
     if header.layout.syntax == DEFLATED:

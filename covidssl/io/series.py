@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
 from covidssl.io.eligible import Eligible, check_directions, normal_of
+from covidssl.io.gaps import (
+    MOST_MISSING,
+    MOST_MISSING_TOGETHER,
+    SAME_PLACE_MM,
+    are_whole,
+    evened,
+    lacking_in,
+    may_be_filled,
+    odd_gaps,
+    with_holes,
+)
 from covidssl.io.headers import SliceHeader
 from covidssl.io.raw import LEAST_EDGE, MOST_SHEAR_DEGREES, check_affine
 
-_SAME_PLACE_MM = 0.01
-_UNEVEN = 0.1
-_MOST_MISSING_TOGETHER = 2
-_MOST_MISSING = 0.05
-_MOST_TRUNCATED_INSIDE = 2
-_MOST_TILT_DEGREES = 40.0
+_LEAST_ACQUISITION = 3
+_MOST_OVERLAP = 0.5
+# A grid that lies further off the patient's axes is refused as oblique.
+_MOST_TILT_DEGREES = 30.0
 _MOST_DRIFT_PIXELS = 1.0
 _STILL = (0.0, 0.0)
 
@@ -72,7 +82,8 @@ def stack(found: Eligible, source: str, same: Same | None = None) -> Stack:
 
     Raises:
         ScanError: for a tilted gantry, doubled, missing or uneven slices unless they can be mended;
-            for a single slice that is not axial, and directions that are no right angle.
+            for two acquisitions that lie in each other, a single slice that is not axial, and
+            directions that are no right angle.
     """
     if len(found.headers) == 1:
         return replace(_single(found.headers[0], source), repairs=found.repairs)
@@ -80,6 +91,7 @@ def stack(found: Eligible, source: str, same: Same | None = None) -> Stack:
     line, doubled = _without_doubles(_line(found.headers), source, same)
     if len(line.headers) == 1:
         return replace(_single(line.headers[0], source), repairs=(*found.repairs, *doubled))
+    _check_acquisitions(line, source)
     targets, filled = _grid(line, found.truncated, source, mend)
     rows, columns = _directions(line.headers[0])
     sideways, tilted = _tilt(line, np.cross(rows, columns), source, mend)
@@ -132,9 +144,10 @@ def _single(header: SliceHeader, source: str) -> Stack:
         told = ("the header gives no pixel spacing",)
         return Stack((header,), places, places, _STILL, None, None, told)
     z_mm = header.thickness_mm or 1.0
+    thick = () if header.thickness_mm else ("the header gives no slice thickness: taken as 1 mm",)
     spacing = (z_mm, *header.spacing_mm)
     if header.position_mm is None or header.orientation is None:
-        told = ("the header gives no place: taken as upright",)
+        told = (*thick, "the header gives no place: taken as upright")
         return Stack((header,), places, places, _STILL, None, spacing, told)
     rows, columns = header.orientation[:3], header.orientation[3:]
     affine = np.eye(4)
@@ -143,7 +156,7 @@ def _single(header: SliceHeader, source: str) -> Stack:
     affine[:3, 2] = np.cross(rows, columns) * z_mm
     affine[:3, 3] = header.position_mm
     check_affine(affine, source)
-    return Stack((header,), places, places, _STILL, affine, spacing)
+    return Stack((header,), places, places, _STILL, affine, spacing, thick)
 
 
 def _directions(header: SliceHeader) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -166,7 +179,7 @@ def _without_doubles(
     line: _Line, source: str, same: Same | None
 ) -> tuple[_Line, tuple[str, ...]]:  # fmt: skip
     gaps = np.diff(line.along)
-    doubled = np.flatnonzero(gaps < _SAME_PLACE_MM)
+    doubled = np.flatnonzero(gaps < SAME_PLACE_MM)
     if not doubled.size:
         return line, ()
     at = line.shown[int(np.argmin(gaps))]
@@ -193,7 +206,7 @@ def _apart(line: _Line) -> str:
             np.diff(line.along[[h.acquisition[which] == group for h in line.headers]]).min(
                 initial=np.inf
             )
-            >= _SAME_PLACE_MM
+            >= SAME_PLACE_MM
             for group in groups
         )
         if len(groups) > 1 and "" not in groups and clean:
@@ -202,14 +215,30 @@ def _apart(line: _Line) -> str:
     return "Two reconstructions or acquisitions in one series? "
 
 
+def _check_acquisitions(line: _Line, source: str) -> None:
+    """Refuse two acquisitions of the same part of the body as one volume: the patient moved."""
+    places: dict[str, list[float]] = {}
+    for header, place in zip(line.headers, line.along, strict=True):
+        places.setdefault(header.acquisition[0], []).append(float(place))
+    # Step by step each slice may have a number of its own: these are no stacks.
+    spans = sorted((of[0], of[-1]) for name, of in places.items()
+                   if name and len(of) >= _LEAST_ACQUISITION)  # fmt: skip
+    for (low, high), (next_low, next_high) in pairwise(spans):
+        shared = min(high, next_high) - next_low
+        if shared > _MOST_OVERLAP * min(high - low, next_high - next_low):
+            raise ScanError(
+                f"{source}: {len(spans)} acquisitions (by number) lie in each other over "
+                f"{shared:.0f} mm; expected one. Give each a folder of its own.",
+                "several_acquisitions",
+            )
+
+
 def _grid(
     line: _Line, truncated: Sequence[SliceHeader], source: str, mend: bool
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Where the grid's slices lie, and what is interpolated for it."""
     gaps, shown = np.diff(line.along), line.shown
-    # The lower median: of two gaps, the wider one is the suspect.
-    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    odd = np.flatnonzero(np.abs(gaps - usual) > _UNEVEN * usual)
+    usual, odd = odd_gaps(line.along)
     if not odd.size:
         return line.along, ()
     widest = int(odd[np.argmax(gaps[odd])])
@@ -217,21 +246,21 @@ def _grid(
         f"between z = {shown[widest]:g} and {shown[widest + 1]:g} mm: "
         f"spacing {gaps[widest]:.4g} instead of {usual:.4g}"
     )
-    steps = gaps[odd] / usual
-    if np.all(np.rint(steps) >= 2) and np.all(np.abs(steps - np.rint(steps)) < 0.2):
-        lacking = np.rint(steps).astype(int) - 1
-        missing = int(lacking.sum())
-        if mend and _may_be_filled(lacking, len(line.headers), _inside(line, truncated)):
+    lacking = lacking_in(gaps[odd], usual)
+    missing = int(lacking.sum())
+    fillable = mend and may_be_filled(lacking, len(line.headers), _inside(line, truncated))
+    if are_whole(gaps[odd], usual):
+        if fillable:
             told = f"{missing} missing slice{'s' * (missing > 1)} interpolated {_where(line, odd)}"
-            return _with_holes(line.along, odd, lacking), (told,)
+            return with_holes(line.along, odd, lacking), (told,)
         what = "a slice is missing" if missing == 1 else f"{missing} slices are missing, most"
         raise ScanError(
             f"{source}: {what} {where}. {_too_many(mend)}Copy the whole series again.",
             "missing_slices",
         )
-    wide = np.count_nonzero(gaps > 1.5 * usual)
-    if mend and steps.max() <= _MOST_MISSING_TOGETHER + 1 and wide <= _MOST_MISSING * len(gaps):
-        return _evened(line.along, usual, len(odd))
+    if fillable:
+        targets, told = evened(line.along, usual, len(odd), missing)
+        return targets, (told,)
     raise ScanError(
         f"{source}: slices are unevenly spaced in {len(odd)} places, most {where}. "
         f"{_too_many(mend)}Resample the scan, or export the series again.",
@@ -239,24 +268,12 @@ def _grid(
     )
 
 
-def _evened(
-    along: NDArray[np.float64], usual: float, uneven: int
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    gaps = np.diff(along)
-    count = int((along[-1] - along[0]) / usual + 1e-6) + 1
-    told = (
-        f"resampled to an even spacing of {usual:.4g} mm, from {gaps.min():.4g} to "
-        f"{gaps.max():.4g} mm, uneven in {uneven} places"
-    )
-    return along[0] + usual * np.arange(count), (told,)
-
-
 def _too_many(mend: bool) -> str:
     if not mend:
         return ""
     return (
-        f"Too much to interpolate: at most {_MOST_MISSING_TOGETHER} slices in a row and "
-        f"{_MOST_MISSING:.0%} of all. "
+        f"Too much to interpolate: at most {MOST_MISSING_TOGETHER} slices in a row and "
+        f"{MOST_MISSING:.0%} of all. "
     )
 
 
@@ -267,30 +284,10 @@ def _inside(line: _Line, truncated: Sequence[SliceHeader]) -> int:
     return sum(bool(line.along[0] < place < line.along[-1]) for place in places)
 
 
-def _may_be_filled(lacking: NDArray[np.intp], present: int, truncated: int) -> bool:
-    missing = int(lacking.sum())
-    # One or two damaged files are mended in a short series too.
-    allowed = _MOST_MISSING * (present + missing)
-    if truncated <= _MOST_TRUNCATED_INSIDE:
-        allowed = max(allowed, truncated)
-    return int(lacking.max()) <= _MOST_MISSING_TOGETHER and missing <= allowed
-
-
 def _where(line: _Line, gaps: NDArray[np.intp]) -> str:
     named = [f"z = {line.shown[i]:g} and {line.shown[i + 1]:g} mm" for i in gaps[:3]]
     more = f", and in {len(gaps) - 3} more places" if len(gaps) > 3 else ""
     return f"between {', between '.join(named)}{more}"
-
-
-def _with_holes(
-    along: NDArray[np.float64], gaps: NDArray[np.intp], lacking: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    parts, start = [], 0
-    for gap, count in zip(gaps, lacking, strict=True):
-        parts.append(along[start : gap + 1])
-        parts.append(np.linspace(along[gap], along[gap + 1], count + 2)[1:-1])
-        start = gap + 1
-    return np.concatenate([*parts, along[start:]])
 
 
 def _tilt(

@@ -34,6 +34,8 @@ _TALL_MM = 150.0
 _AORTA = 22  # rays
 _FRONT = 55  # rays from the back's middle: farther on, heart and liver differ from side to side
 _LEAST_MM = 5.0
+_DEEP_MM = 10.0
+_MARGIN_MM = 5.0
 _DEEPEST = 0.75  # of the reach: more would be liver or heart
 _DEEPEST_ALONE = 0.4  # no slice above or below says what is liver
 
@@ -75,7 +77,8 @@ class _Rays(NamedTuple):
         seen &= np.arange(seen.shape[2]) >= reach[:, :, None]
         first = np.where(seen.any(axis=2), np.argmax(seen, axis=2), seen.shape[2])
         # Between two ribs the wall is no farther than the ribs are.
-        nearest = ndimage.grey_opening(first, (1, _RIBS), mode=("nearest", "wrap"))
+        nearest = ndimage.minimum_filter1d(first, 3, axis=0, mode="nearest")
+        nearest = ndimage.grey_opening(nearest, (1, _RIBS), mode=("nearest", "wrap"))
         # But the spine stands farther in than the wall beside it.
         at_back = _from_back() < _BACK
         beside = ndimage.minimum_filter(first, (1, 3), mode=("nearest", "wrap"))
@@ -111,7 +114,9 @@ def at_the_chest_wall(sides: Sides, hu: HU, spacing_mm: Spacing) -> Sides:
     pixel_mm = float(np.mean(spacing_mm[1:]))
     deepest = _DEEPEST if len(mask) > 1 else _DEEPEST_ALONE
     short = (full - reach > _LEAST_MM / pixel_mm) & (reach > (1 - deepest) * full)
-    full = np.where(short, full, 0)
+    # Where the wall is only inferred, it is known to some millimetres.
+    inferred = full - reach > _DEEP_MM / pixel_mm
+    full = np.where(short, full + inferred * (_MARGIN_MM / pixel_mm), 0)
     between = rays.radius < full[:, rays.angle]
     between &= (rays.radius > reach[:, rays.angle] - 1) & ~mask
     added = opened(between & (hu < _BONE_HU), 2)

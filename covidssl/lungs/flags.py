@@ -57,6 +57,8 @@ _SCAN = _Bounds((0.3, 2.5), 0.05, 0.0, 0.12, 1.2)
 _PICTURE = _Bounds((0.12, 8.0), 0.04, 0.2, 0.15, 3.0)
 _STEP = 0.5
 _LOSS = 0.5
+_STEEP = 2.0  # times the steps beside it: no slope of a healthy lung, however thick the slices
+_LEAST_SLICES = 20  # in fewer, healthy lungs change by half from one to the next
 
 
 def flags_of(
@@ -127,10 +129,12 @@ def _border(mask: Mask, area: Shares, bounds: _Bounds) -> Iterator[Flag]:
 
 def _jump(area: Shares) -> Iterator[Flag]:
     """Slices from one to the next of which much lung comes or goes, or is lost in one slice."""
+    if len(area) < _LEAST_SLICES:
+        return
     most = area.max()
     beside = np.minimum(area[:-2], area[2:])
     lost = np.where(beside > 0.3 * most, 1 - area[1:-1] / np.maximum(beside, 1), 0)
-    if lost.size and lost.max() > _LOSS:
+    if lost.max() > _LOSS:
         z = int(np.argmax(lost)) + 1
         text = (
             f"slice {z + 1} of {len(area)} lacks {lost[z - 1]:.0%} of the lungs of its neighbours, "
@@ -139,7 +143,10 @@ def _jump(area: Shares) -> Iterator[Flag]:
         yield Flag("jump", text)
         return
     steps = np.abs(np.diff(area)) / most
-    if steps.size and steps.max() > _STEP:
+    slope = np.pad(steps, 1)
+    slope = np.maximum(slope[:-2], slope[2:])
+    steps = np.where(steps > _STEEP * slope, steps, 0)
+    if steps.max() > _STEP:
         z = int(np.argmax(steps))
         text = (
             f"from slice {z + 1} to {z + 2} of {len(area)} the lungs change by {steps[z]:.0%} of "

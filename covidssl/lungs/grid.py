@@ -11,7 +11,8 @@ Mask = NDArray[np.bool_]
 HU = NDArray[np.float32]
 
 _PLANE = 180  # most pixels along a side: 2 mm each across a chest
-_SLICES = 240
+_SLICES = 120
+_THICKEST_MM = 5.0
 CHEST_MM = 340.0
 """Width of a picture that holds a chest, for scans whose spacing nobody knows."""
 
@@ -40,6 +41,7 @@ class Grid(NamedTuple):
             # Thin slices where there are many: a chest is some 350 mm high.
             spacing_mm = (min(8.0, max(1.0, 350.0 / depth)), pixel, pixel)
         z_mm, y_mm, x_mm = spacing_mm
+        along = min(along, max(1, int(_THICKEST_MM / z_mm)))
         factors = (along, across, across)
         return cls((depth, rows, columns), factors, (z_mm * along, y_mm * across, x_mm * across))
 

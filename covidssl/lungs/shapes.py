@@ -37,6 +37,15 @@ def rolled(mask: Mask, radius: float) -> Mask:
 
 def without_holes(mask: Mask) -> Mask:
     """Every slice (Z, Y, X) with its holes filled."""
+    box = bounds(mask.any(axis=0))
+    if box is None:
+        return mask.copy()
+    filled = mask.copy()
+    filled[:, *box] = _without_holes(mask[:, *box])
+    return filled
+
+
+def _without_holes(mask: Mask) -> Mask:
     # All slices at once: nothing joins them.
     flat = np.zeros((3, 3, 3), dtype=np.bool_)
     flat[1] = ndimage.generate_binary_structure(2, 1)

@@ -15,6 +15,7 @@ from covidssl.lungs.costal import at_the_chest_wall, denser
 from covidssl.lungs.gas import free_gas, inner_air
 from covidssl.lungs.grid import Grid
 from covidssl.lungs.levels import LUNG_BELOW_HU
+from covidssl.lungs.paravertebral import beside_the_spine
 from covidssl.lungs.result import LEFT, RIGHT
 from covidssl.lungs.shapes import rolled, sizes, without_holes
 from covidssl.lungs.sides import told_apart
@@ -59,6 +60,7 @@ def _completed(sides: Sides, hu: HU, grid: Grid) -> Sides:
         one = without_domes(denser(sides == side, hu))
         one = without_domes(rolled(one, radius))
         whole[one & (whole == 0) & ((sides == 0) | (sides == side))] = side
+    whole = beside_the_spine(whole, hu, grid.spacing_mm)
     whole = at_the_chest_wall(whole, hu, grid.spacing_mm)
     for side in (RIGHT, LEFT):
         whole[without_domes(rolled(whole == side, radius)) & (whole == 0)] = side

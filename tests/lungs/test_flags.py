@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from covidssl.lungs.flags import flags_of
@@ -98,3 +99,15 @@ def test_one_picture_is_judged_by_what_one_picture_can_show() -> None:
     one = (sides == 1)[25:26]
     large = np.kron(one[0], np.ones((1, 2), dtype=bool))[None, :, :128]
     assert codes(large, large.astype(np.uint8)) == ["one_side"]
+
+
+@pytest.mark.parametrize("depth", [3, 6, 12, 20, 30])
+def test_healthy_lungs_in_thick_slices_do_not_jump(depth: int) -> None:
+    mask, sides = lungs(depth)
+    assert flags_of(mask, sides, (300.0 / depth, 2.0, 2.0)) == ()
+
+
+def test_few_slices_say_nothing_about_jumps() -> None:
+    mask, sides = lungs(12)
+    mask[6] = False
+    assert codes(mask, np.where(mask, sides, 0).astype(np.uint8)) == []
