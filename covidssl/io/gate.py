@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
 from covidssl.hounsfield import Pixels
+from covidssl.io.intercept import OFFSET, offset_peaks, sampled
 from covidssl.io.raw import RawScan
 from covidssl.io.reading import Reading
 
@@ -23,20 +23,22 @@ _ABSURD_LOW_HU = -1200
 _MOST_ABSURD = 0.01
 _MOST_NOT_FINITE = 0.01
 _SAMPLE = 20_000
-_MOST_MASK_VALUES = 3
+# A volume of so few whole numbers is a map of labels; a picture may have few greys.
+_MOST_LABELS = 16
+_MOST_PICTURE_VALUES = 3
 # Of 2481 slices of SARS-CoV-2 CT, 543 of COVID-CT and 1000 of LUNA16 none has less than 140.
 _LOW_CONTRAST = 100
-_OFFSET = 1024
-# Where air outside the body or in the lungs, and where soft tissue lies once the offset is off.
-_AIR_HU = (-1024, -600)
-_TISSUE_HU = (-150, 200)
-_LEAST_PEAK = 0.03
+_LOWEST_INT16 = -(2**15)
 _REMEDY = "give the image as Hounsfield units, or say that it is windowed grey values"
 
 
 @dataclass(frozen=True)
 class _Values:
-    """What one pass over the voxels tells: lowest, highest, and the share below -500."""
+    """What one pass over the voxels tells: lowest, highest, and the share of air (below -500).
+
+    Air is what lies above -1024 and above its slice's lowest value: constants that fill what is
+    outside the field of view are no air.
+    """
 
     low: float
     high: float
@@ -62,7 +64,7 @@ def settle(raw: RawScan, reading: Reading, source: str) -> tuple[RawScan, Pixels
             "not_numbers",
         )
     raw, values = _finite(raw, reading, source)
-    _refuse_mask(raw.array, raw.warnings, source)
+    _refuse_mask(raw, source)
     kind = reading.pixels or (Pixels.WINDOWED if raw.grey else Pixels.HU)
     if kind is Pixels.WINDOWED:
         return _as_grey(raw, values, reading, source), kind
@@ -81,6 +83,7 @@ def _measured(array: NDArray[Any]) -> _Values:
         highs.append(plane.max())
         if lows[-1] < _AIR_BELOW_HU:
             air += int(np.count_nonzero(plane < _AIR_BELOW_HU))
+            air -= int(np.count_nonzero(plane <= max(lows[-1], LOWEST_HU)))
     return _Values(float(np.min(lows)), float(np.max(highs)), air / array.size)
 
 
@@ -130,7 +133,7 @@ def _as_grey(raw: RawScan, values: _Values, reading: Reading, source: str) -> Ra
         np.uint8, copy=False
     )
     if array.dtype.kind == "f":
-        _refuse_mask(grey, raw.warnings, source)
+        _refuse_mask(replace(raw, array=grey), source)
     warning = _low_contrast(grey)
     return replace(raw, array=grey, warnings=raw.warnings + warning)
 
@@ -148,17 +151,17 @@ def _low_contrast(grey: NDArray[np.uint8]) -> tuple[str, ...]:
 
 
 def _as_hu(raw: RawScan, values: _Values, reading: Reading, source: str) -> RawScan:
-    array = raw.array
-    if values.low >= 0:
+    _refuse_absurd(raw.array, values, source)
+    if values.air < _LEAST_AIR and _above_padding(raw.array) >= 0:
         raw, values = _shifted(raw, values, reading, source)
-        array = raw.array
-    _refuse_absurd(array, values, source)
-    if values.air < _LEAST_AIR or values.low > -200:
+    array = raw.array
+    if values.air < _LEAST_AIR:
         one = values.low >= -1 and values.high <= 1
         raise ScanError(
-            f"{source}: only {values.air:.2%} of the voxels are air (below {_AIR_BELOW_HU} HU; the "
-            f"lowest is {values.low:g}); a chest CT has far more. These are no Hounsfield units"
-            f"{', but normalised to -1..1' if one else ', or no chest'}: {_REMEDY}.",
+            f"{source}: only {values.air:.2%} of the voxels are air (below {_AIR_BELOW_HU} HU, "
+            f"constants aside; the lowest is {values.low:g}); a chest CT has far more. These are "
+            f"no Hounsfield units{', but normalised to -1..1' if one else ', or no chest'}: "
+            f"{_REMEDY}.",
             "hu_normalised" if one else "no_air",
         )
     inside = values.low >= LOWEST_HU and values.high <= HIGHEST_HU
@@ -174,12 +177,25 @@ def _as_hu(raw: RawScan, values: _Values, reading: Reading, source: str) -> RawS
     return replace(raw, array=hu)
 
 
+def _above_padding(array: NDArray[Any]) -> float:
+    """The lowest value that is no constant outside the field of view."""
+    lows = []
+    for plane in array:
+        low = plane.min()
+        if low < _AIR_BELOW_HU:
+            low = plane[plane > max(low, LOWEST_HU)].min(initial=plane.max())
+        lows.append(float(low))
+    return min(lows)
+
+
 def _shifted(
     raw: RawScan, values: _Values, reading: Reading, source: str
 ) -> tuple[RawScan, _Values]:
     """Take off an offset of 1024, where the policy allows it and the peaks prove it."""
-    low, high = values.low, values.high
-    found = f"{source}: taken as Hounsfield units, but the values are {low:g}..{high:g}: "
+    low, high = _above_padding(raw.array), values.high
+    padding = "" if values.low >= 0 else f" (and {values.low:g} outside the field of view)"
+    found = f"{source}: taken as Hounsfield units, but the values are {low:g}..{high:g}{padding}: "
+    lost = "nothing is below 0, and air is -1000 HU. The rescale intercept was lost"
     if high <= 1:
         raise ScanError(
             f"{found}normalised to 0..1. Convert them back: {_REMEDY}.", "hu_normalised"
@@ -189,63 +205,45 @@ def _shifted(
             f"{found}grey values 0..255 stored as numbers of another type; {_REMEDY}.",
             "hu_windowed",
         )
-    peaks = _peaks(raw.array, (_AIR_HU, _TISSUE_HU)) if high <= _ABSURD_HIGH_HU + _OFFSET else []
-    if len(peaks) < 2:
+    peaks = offset_peaks(raw.array) if high <= _ABSURD_HIGH_HU + OFFSET else None
+    if peaks is None:
         raise ScanError(
-            f"{found}nothing is below 0, and air is -1000 HU. The rescale intercept was lost, but "
-            f"no peaks of air and tissue lie where an offset of {_OFFSET} would put them: "
-            f"{_REMEDY}.",
+            f"{found}{lost}, but no peaks of air and tissue lie where an offset of {OFFSET} would "
+            f"put them: {_REMEDY}.",
             "no_air",
         )
     told = f"air peaks at {peaks[0]} and tissue at {peaks[1]}"
     if not reading.repairs:
         raise ScanError(
-            f"{found}nothing is below 0, and air is -1000 HU. The rescale intercept was lost, "
-            f"probably an offset of {_OFFSET} ({told}): subtract it and try again; the policy "
-            f"'repair' does so.",
+            f"{found}{lost}, probably an offset of {OFFSET} ({told}): subtract it and try again; "
+            f"the policy 'repair' does so.",
             "hu_offset",
         )
     hu = np.empty(raw.array.shape, np.int16)
     for plane, stored in zip(hu, raw.array, strict=True):
-        plane[...] = np.rint(stored.astype(np.float32) - _OFFSET)
-    said = f"offset of {_OFFSET} HU subtracted: {told}, with it off at " + (
-        f"{peaks[0] - _OFFSET} and {peaks[1] - _OFFSET} HU"
+        plane[...] = np.rint(np.maximum(stored.astype(np.float32) - OFFSET, _LOWEST_INT16))
+    said = f"offset of {OFFSET} HU subtracted: {told}, with it off at " + (
+        f"{peaks[0] - OFFSET} and {peaks[1] - OFFSET} HU"
     )
     return replace(raw, array=hu, repairs=(*raw.repairs, said)), _measured(hu)
 
 
-def _peaks(array: NDArray[Any], ranges_hu: Sequence[tuple[int, int]]) -> list[int]:
-    """The commonest stored value in each range, where enough voxels lie in the range."""
-    sample = np.rint(_sampled(array, 10 * _SAMPLE)).astype(np.int64)
-    peaks = []
-    for low, high in ranges_hu:
-        inside = sample[(sample >= low + _OFFSET) & (sample <= high + _OFFSET)]
-        if inside.size >= _LEAST_PEAK * sample.size:
-            # In steps of 8: single values are jagged by noise.
-            peaks.append(int(np.bincount(inside // 8).argmax()) * 8 + 4)
-    return peaks
-
-
-def _sampled(array: NDArray[Any], count: int) -> NDArray[Any]:
-    """About `count` voxels from a grid over at most 16 to 31 slices, without a copy of the rest."""
-    slices = array[:: max(1, len(array) // 16)]
-    step = max(1, int((slices.size / count) ** 0.5))
-    return slices[:, ::step, ::step].reshape(-1)
-
-
-def _refuse_mask(array: NDArray[Any], warnings: Sequence[str], source: str) -> None:
+def _refuse_mask(raw: RawScan, source: str) -> None:
+    array, most = raw.array, _MOST_PICTURE_VALUES if raw.picture else _MOST_LABELS
     # Looking at some thousand voxels first keeps a big scan from being sorted for nothing.
-    if len(np.unique(_sampled(array, _SAMPLE))) > _MOST_MASK_VALUES:
+    if len(np.unique(sampled(array, _SAMPLE))) > most:
         return
     values = np.empty(0, array.dtype)
     for plane in array:
         values = np.union1d(values, plane)
-        if len(values) > _MOST_MASK_VALUES:
+        if len(values) > most:
             return
+    if len(values) > _MOST_PICTURE_VALUES and np.any(values % 1 != 0):
+        return
     raise ScanError(
         f"{source}: holds only the value{'s' if len(values) > 1 else ''} "
         f"{', '.join(f'{float(v):g}' for v in values)}: a mask or an empty picture, not a CT. "
-        f"Give the image itself{''.join(f' ({warning})' for warning in warnings)}.",
+        f"Give the image itself{''.join(f' ({warning})' for warning in raw.warnings)}.",
         "is_mask",
     )
 

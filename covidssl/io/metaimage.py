@@ -11,7 +11,7 @@ from covidssl.errors import ScanError
 from covidssl.io.orient import spacing_of
 from covidssl.io.raw import RawScan, check_affine, check_room, check_size
 from covidssl.io.refusals import refusing
-from covidssl.io.text_headers import check_lines
+from covidssl.io.text_headers import Given, check_lines
 from covidssl.io.voxel_files import header_text, may_be_packed, voxel_files
 
 _READERS = {
@@ -20,8 +20,9 @@ _READERS = {
     ".nrrd": "NrrdImageIO",
     ".nhdr": "NrrdImageIO",
 }
-_NO_PLACE = "the header gives no orientation: taken as lying upright (LPS)"
 _SPACE = "NRRD_space"
+# What the library makes of RAS, LAS and LPS; the axes of other spaces are not the patient's.
+_PATIENTS_SPACE = "left-posterior-superior"
 
 
 def read_metaimage(path: Path, source: str) -> RawScan:
@@ -37,7 +38,7 @@ def read_metaimage(path: Path, source: str) -> RawScan:
     sitk.ProcessObject.GlobalWarningDisplayOff()
     try:
         with refusing(source, "MetaImage or NRRD"):
-            voxels, packed = _voxels(path, source)
+            given, voxels, packed = _voxels(path, source)
             reader = sitk.ImageFileReader()
             # Named, so that a file of quite another format under this name is not read as that.
             reader.SetImageIO(_READERS[path.suffix.lower()])
@@ -56,21 +57,21 @@ def read_metaimage(path: Path, source: str) -> RawScan:
             )
             # Of voxels that are not there, SimpleITK gives whatever its memory held before.
             check_room(claimed, voxels, packed, source)
-            placed = not _READERS[path.suffix.lower()].startswith("Nrrd") or (
-                _SPACE in reader.GetMetaDataKeys()
-            )
-            return _placed(reader.Execute(), placed, source)
+            if _SPACE in reader.GetMetaDataKeys():
+                patients = reader.GetMetaData(_SPACE).startswith(_PATIENTS_SPACE)
+                given = given._replace(orientation=given.orientation and patients)
+            return _placed(reader.Execute(), given, source)
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(quiet)
 
 
-def _voxels(path: Path, source: str) -> tuple[list[Path], bool]:
-    """The files with the voxels, the header's own or those that it names; may they be packed?"""
+def _voxels(path: Path, source: str) -> tuple[Given, list[Path], bool]:
+    """What the header says, the files with its voxels, its own or beside it; are they packed?"""
     suffix = path.suffix.lower()
     with path.open("rb") as header:
         text = header_text(header)
     try:
-        check_lines(text, suffix)
+        given = check_lines(text, suffix)
         names = voxel_files(text, suffix)
     except ScanError as error:
         raise ScanError(f"{source}: {error}", error.code) from None
@@ -82,7 +83,7 @@ def _voxels(path: Path, source: str) -> tuple[list[Path], bool]:
             f"not there. Put them beside it.",
             "missing_voxels",
         )
-    return paths or [path], may_be_packed(text, suffix)
+    return given, paths or [path], may_be_packed(text, suffix)
 
 
 def _bytes(kind: str) -> int:
@@ -91,23 +92,21 @@ def _bytes(kind: str) -> int:
     return int(bits) // 8 if bits.isdecimal() else 1
 
 
-def _placed(image: Any, oriented: bool, source: str) -> RawScan:
+def _placed(image: Any, given: Given, source: str) -> RawScan:
     import SimpleITK as sitk
 
     array = sitk.GetArrayFromImage(image)
     if array.ndim == 4:
         array, image = array[0], image[:, :, :, 0]
     grey = array.dtype == np.uint8
-    flat = array.ndim == 2
-    if flat or not oriented:
+    if array.ndim == 2 or not given.orientation:
         spacing = (1.0, 1.0, *image.GetSpacing()[::-1])[-3:]
-        known = all(0 < edge < np.inf for edge in spacing)
-        told = "one slice without a place" if flat else _NO_PLACE
+        known = given.spacing and all(0 < edge < np.inf for edge in spacing)
         stack = array.reshape((1, *array.shape)[-3:])
-        return RawScan(stack, grey, spacing if known else None, None, (told,))
+        return RawScan(stack, grey, spacing if known else None, None)
     affine = np.eye(4)
     direction = np.array(image.GetDirection(), dtype=np.float64).reshape(3, 3)
     affine[:3, :3] = direction * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     check_affine(affine, source)
-    return RawScan(array, grey, spacing_of(affine), affine)
+    return RawScan(array, grey, spacing_of(affine) if given.spacing else None, affine)

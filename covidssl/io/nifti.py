@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from covidssl import files
 from covidssl.errors import ScanError, UsageError
+from covidssl.io.orient import spacing_of
 from covidssl.io.raw import RawScan, check_affine, check_room, check_size
 from covidssl.io.reading import Policy, Reading
 from covidssl.io.refusals import refusing
@@ -18,8 +19,10 @@ from covidssl.volume import Volume
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TRUNCATED = "the file is truncated: it ends before its last voxel. Copy or download it again."
-_NO_PLACE = "the header gives no orientation: taken as lying upright (LPS)"
 _MOST_APART = 0.5  # of the shortest voxel edge
+_MOST_OFF_SIZE = 0.01
+# NIfTI-1: the lowest three bits of xyzt_units; 1 is metre, 2 mm, 3 micron, 0 not known.
+_UNIT_MM = {1: 1000.0, 3: 0.001}
 _AS_STORED = {"b": np.uint8, "i": np.int32, "u": np.uint16, "f": np.float32}
 
 
@@ -28,7 +31,7 @@ def read_nifti(path: Path, source: str, reading: Reading) -> RawScan:
 
     Raises:
         ScanError: when it is damaged, truncated, has several frames or a degenerate affine; under
-            the policy `strict` also when it gives two orientations that disagree.
+            the policy `strict` also when it gives two orientations or voxel sizes that disagree.
     """
     import nibabel
 
@@ -71,28 +74,48 @@ def _unscaled(image: Any) -> bool:
 def _placed(
     array: NDArray[Any], grey: bool, image: Any, reading: Reading, source: str
 ) -> RawScan:  # fmt: skip
-    warnings: list[str] = []
-    x, y, z = (*(float(zoom) for zoom in image.header.get_zooms()[:3]), 1.0)[:3]
+    unit_mm = _UNIT_MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
     if image.header["qform_code"] == 0 and image.header["sform_code"] == 0:
+        x, y, z = (float(edge) * unit_mm for edge in _pixdim(image))
         known = min(x, y, z) > 0 and max(x, y, z) < np.inf
-        spacing = (z, y, x) if known else None
-        return RawScan(array, grey, spacing, None, (_NO_PLACE,))
-    doubt = _disagreement(image)
+        return RawScan(array, grey, (z, y, x) if known else None, None)
+    warnings: tuple[str, ...] = ()
+    doubt = _disagreement(image, unit_mm)
     if doubt is not None:
         if reading.policy is Policy.STRICT:
-            raise ScanError(f"{source}: {doubt}; expected one orientation.", "qform_sform")
-        warnings.append(f"{doubt}: the sform is taken")
+            raise ScanError(f"{source}: {doubt}; expected one grid.", "qform_sform")
+        warnings = (f"{doubt}: the sform is taken",)
     affine = _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64)
+    affine[:3] *= unit_mm
     check_affine(affine, source)
-    if np.allclose(np.linalg.norm(affine[:3, :3], axis=0), 1.0, atol=1e-6):
-        warnings.append("voxels of exactly 1 x 1 x 1 mm: resampled, or the size is not known")
-    return RawScan(array, grey, (z, y, x), affine, tuple(warnings))
+    return RawScan(array, grey, spacing_of(affine), affine, warnings)
 
 
-def _disagreement(image: Any) -> str | None:
-    """In words, by how much qform and sform place the same voxels apart; None when they agree."""
-    if image.header["qform_code"] == 0 or image.header["sform_code"] == 0:
+def _pixdim(image: Any) -> NDArray[np.float64]:
+    """The edges of a voxel (x, y, z) in the file's unit; 1 along an axis that it does not have."""
+    return np.array((*image.header.get_zooms()[:3], 1.0)[:3], dtype=np.float64)
+
+
+def _disagreement(image: Any, unit_mm: float) -> str | None:
+    """In words, what else the header says of the grid than its sform; None when it is all one."""
+    if image.header["sform_code"] == 0:
         return None
+    apart = None if image.header["qform_code"] == 0 else _turned(image, unit_mm)
+    return apart or _resized(image, unit_mm)
+
+
+def _resized(image: Any, unit_mm: float) -> str | None:
+    """In words, the voxel sizes of pixdim and sform; None when they agree."""
+    pixdim, edges = _pixdim(image), np.linalg.norm(image.get_sform()[:3, :3], axis=0)
+    dimensions = min(3, len(image.shape))
+    if (np.abs(pixdim - edges) <= _MOST_OFF_SIZE * edges)[:dimensions].all():
+        return None
+    told, used = (" x ".join(f"{edge * unit_mm:.4g}" for edge in of) for of in (pixdim, edges))
+    return f"voxels of {told} mm by pixdim in the header, but of {used} mm by the sform"
+
+
+def _turned(image: Any, unit_mm: float) -> str | None:
+    """In words, by how much qform and sform place the same voxels apart; None when they agree."""
     sform = image.get_sform()
     try:
         qform = image.get_qform()
@@ -100,16 +123,16 @@ def _disagreement(image: Any) -> str | None:
         return "the qform in the header is no rotation, the sform is another"
     ends = np.array(list(product(*((0, edge - 1) for edge in (*image.shape, 1)[:3]))))
     corners = np.c_[ends, np.ones(8)]
-    apart_mm = float(np.linalg.norm((corners @ (qform - sform).T)[:, :3], axis=1).max())
+    apart = float(np.linalg.norm((corners @ (qform - sform).T)[:, :3], axis=1).max())
     edges = np.linalg.norm(sform[:3, :3], axis=0)
     # Below, it is the rounding of the quaternion.
-    if apart_mm <= _MOST_APART * edges.min():
+    if apart <= _MOST_APART * edges.min():
         return None
     turns = (qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0)).T @ (sform[:3, :3] / edges)
     degrees = float(np.degrees(np.arccos(np.clip(np.diag(turns), -1, 1))).max())
     return (
         f"qform and sform in the header disagree by {degrees:.1f} degrees, and by "
-        f"{apart_mm:.1f} mm at the farthest corner"
+        f"{apart * unit_mm:.1f} mm at the farthest corner"
     )
 
 

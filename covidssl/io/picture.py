@@ -22,6 +22,8 @@ _MOST_PIXELS = 36_000_000
 _MOST_OFFSET_HU = 4095 + 1024
 # JPEG keeps colour apart from brightness and rounds both: its grey wobbles by a few steps.
 _COLOUR_SPREAD = 12
+# TIFF 6.0: 0 in this field means that 0 is white.
+_PHOTOMETRIC = 262
 
 Grey = NDArray[np.uint8]
 Warned = tuple[str, ...]
@@ -79,7 +81,8 @@ def read_picture(path: Path, source: str, reading: Reading) -> RawScan:
     warnings = tuple(dict.fromkeys(warning for _, told in pages for warning in told))
     if frames > 1:
         warnings += (f"{frames} pages of one TIFF: taken as slices, in their order in the file",)
-    return RawScan(np.stack([page for page, _ in pages]), not hu, None, None, warnings)
+    array = np.stack([page for page, _ in pages])
+    return RawScan(array, not hu, None, None, warnings, picture=True)
 
 
 def _too_big() -> str:
@@ -131,7 +134,7 @@ def _grey(picture: Image, source: str) -> tuple[Grey, Warned]:
     if mode in ("1", "L"):
         return _opaque(picture) if "transparency" in picture.info else (_plain(picture), ())
     if mode.startswith("I"):
-        return _from_sixteen_bit(np.asarray(picture), source)
+        return _from_sixteen_bit(np.asarray(picture), _white_is_zero(picture), source)
     if mode == "F":
         raise ScanError(
             f"{source}: a picture of fractions; save it as 8-bit grey values.", "not_grey"
@@ -145,14 +148,25 @@ def _plain(picture: Image) -> Grey:
     return np.array(picture.convert("L"), dtype=np.uint8)
 
 
-def _from_sixteen_bit(array: NDArray[Any], source: str) -> tuple[Grey, Warned]:
+def _white_is_zero(picture: Image) -> bool:
+    # Pillow turns these the right way round in 8 bits, and not in 16.
+    tags = getattr(picture, "tag_v2", None)
+    return tags is not None and tags.get(_PHOTOMETRIC) == 0
+
+
+def _from_sixteen_bit(
+    array: NDArray[Any], white_is_zero: bool, source: str
+) -> tuple[Grey, Warned]:  # fmt: skip
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 65535:
         raise ScanError(f"{source}: grey values {low}..{high}; expected 8 or 16 bits.", "not_grey")
-    grey = np.rint(array.astype(np.float64) / 257.0).astype(np.uint8)
+    shown = 65535.0 - array if white_is_zero else array.astype(np.float64)
+    grey = np.rint(shown / 257.0).astype(np.uint8)
     told = f"16-bit picture ({low}..{high}): scaled to 8 bits, taken as windowed"
     if high <= _MOST_OFFSET_HU:
         told += "; if these are HU with an offset, say so (pixels=hu)"
+    if white_is_zero:
+        told += "; the file says that 0 is white: inverted"
     return grey, (told,)
 
 

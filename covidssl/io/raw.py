@@ -23,6 +23,8 @@ LEAST_EDGE = 32
 MOST_DEFLATED = 1032
 """Deflate (gzip, zlib) shrinks nothing by more."""
 
+_VOXEL_EDGE_MM = (0.01, 100.0)
+
 MOST_SHEAR_DEGREES = 0.5
 """Voxel axes further off a right angle mean a tilted gantry or a damaged header."""
 
@@ -34,12 +36,14 @@ class RawScan:
     Attributes:
         array: stored values with the file's own scaling applied, shape (Z, Y, X).
         grey: whether the format says 8-bit grey values (a picture, or an unscaled uint8 volume).
-        spacing_mm: (z, y, x), or None.
-        affine: (4, 4) from voxel index (x, y, z, 1) to LPS mm, or None.
+        spacing_mm: (z, y, x), or None where the file does not say it.
+        affine: (4, 4) from voxel index (x, y, z, 1) to LPS mm, or None where the file does not say
+            how the scan lies; without `spacing_mm` its lengths mean nothing.
         warnings: what was odd, in plain words.
         repairs: what was mended, in plain words and with numbers.
         patient: pseudonym of the header's patient, or empty.
         series: pseudonym of the header's series, or empty.
+        picture: whether it comes from a picture file.
     """
 
     array: NDArray[Any]
@@ -50,6 +54,7 @@ class RawScan:
     repairs: tuple[str, ...] = ()
     patient: str = ""
     series: str = ""
+    picture: bool = False
 
 
 def check_size(shape: tuple[int, ...], source: str) -> None:
@@ -92,13 +97,21 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
     """Refuse an affine that maps no volume, or a sheared one.
 
     Raises:
-        ScanError: when it is not finite, its voxels have no volume, or their edges are no right
-            angles.
+        ScanError: when it is not finite, its voxels have no volume or one that no scanner makes, or
+            their edges are no right angles.
     """
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ScanError(
             f"{source}: the affine in the header is degenerate (its voxels have no volume), "
             f"so the orientation cannot be known. Repair the header or convert the scan again.",
+            "damaged_header",
+        )
+    edges_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    if edges_mm.min() < _VOXEL_EDGE_MM[0] or edges_mm.max() > _VOXEL_EDGE_MM[1]:
+        raise ScanError(
+            f"{source}: voxels of {' x '.join(f'{edge:.3g}' for edge in edges_mm)} mm in the "
+            f"header; expected edges of {_VOXEL_EDGE_MM[0]:g} to {_VOXEL_EDGE_MM[1]:g} mm. Is its "
+            f"unit right? Repair the header or convert the scan again.",
             "damaged_header",
         )
     shear = _shear_degrees(affine)

@@ -29,6 +29,9 @@ _FEW_SLICES = 3
 _MOST_LABELS = 16
 _WARN_OFF_DEGREES = 10.0
 _MOST_OFF_DEGREES = 30.0
+_NO_PLACE = "the header gives no orientation: taken as lying upright (LPS)"
+_NO_SIZE = "the header gives no voxel size"
+_ONE_MM = "voxels of exactly 1 x 1 x 1 mm: resampled, or the size is not known"
 AS_IT_IS = Reading()
 
 
@@ -50,18 +53,14 @@ def read_scan(scan: ScanFiles, reading: Reading = AS_IT_IS) -> Volume:
         ScanError: when the scan cannot be read, or its geometry or values are not a CT's: also
             when its axes lie more than 30 degrees off the patient's, or its axial slices have
             fewer than 32 x 32 pixels. Under the policy `strict` also where the geometry is open to
-            doubt: no orientation, two that disagree, or an oblique grid.
+            doubt: no orientation or no voxel size, two that disagree, or an oblique grid.
     """
     raw = _read_raw(scan, reading)
-    if raw.affine is None and scan.format != "picture" and reading.policy is Policy.STRICT:
-        raise ScanError(
-            f"{scan.name}: the header gives no orientation, so which side is the patient's left "
-            f"cannot be known. Convert the scan again from its DICOM series.",
-            "no_orientation",
-        )
+    if reading.policy is Policy.STRICT and not raw.picture:
+        _refuse_unknown(raw, scan.name)
     eight_bits = raw.grey and scan.format != "picture" and reading.pixels is None
     raw, kind = settle(raw, reading, scan.name)
-    volume = _upright(raw, scan.name, reading)
+    volume = _upright(raw, scan, reading)
     warnings = list(volume.warnings)
     if eight_bits:
         warnings.append("8-bit volume: taken as windowed grey values, not HU")
@@ -106,7 +105,7 @@ def read_mask(path: Path | str) -> Volume:
             f"{float(labels[-1]):g}; a mask holds a few labels, 0 for outside.",
             "no_mask",
         )
-    return _upright(replace(raw, array=raw.array > 0), scan.name, AS_IT_IS)
+    return _upright(replace(raw, array=raw.array > 0), scan, AS_IT_IS)
 
 
 def _only_scan(path: Path) -> ScanFiles:
@@ -150,14 +149,28 @@ def _read_raw(scan: ScanFiles, reading: Reading) -> RawScan:
     raise ScanError(f"{scan.name}: format '{scan.format}' is not known.")
 
 
-def _upright(raw: RawScan, source: str, reading: Reading) -> Volume:
+def _refuse_unknown(raw: RawScan, source: str) -> None:
+    if raw.affine is None:
+        raise ScanError(
+            f"{source}: the header gives no orientation, so which side is the patient's left "
+            f"cannot be known. Convert the scan again from its DICOM series.",
+            "no_orientation",
+        )
+    if raw.spacing_mm is None:
+        raise ScanError(
+            f"{source}: {_NO_SIZE}. Convert the scan again from its DICOM series.", "no_spacing"
+        )
+
+
+def _upright(raw: RawScan, scan: ScanFiles, reading: Reading) -> Volume:
+    source = scan.name
+    warnings = raw.warnings + _unknown(raw, scan)
     if raw.affine is None:
         _check_edges(raw.array.shape, source)
         array = np.ascontiguousarray(raw.array)
-        return _volume(raw, array, None, raw.spacing_mm, raw.warnings, source)
+        return _volume(raw, array, None, raw.spacing_mm, warnings, source)
     array, affine, spacing = upright(raw.array, raw.affine)
     _check_edges(array.shape, source)
-    warnings = raw.warnings
     off = degrees_off_axes(affine)
     most = _WARN_OFF_DEGREES if reading.policy is Policy.STRICT else _MOST_OFF_DEGREES
     if off > most:
@@ -167,8 +180,26 @@ def _upright(raw: RawScan, source: str, reading: Reading) -> Volume:
             "oblique",
         )
     if off > _WARN_OFF_DEGREES:
-        warnings += (f"lies {off:.0f} degrees off the patient's axes; slices are not resampled",)
+        # What was mended may have moved slices.
+        still = "" if raw.repairs else "; slices are not resampled"
+        warnings += (f"lies {off:.0f} degrees off the patient's axes{still}",)
+    if raw.spacing_mm is None:
+        return _volume(raw, array, None, None, warnings, source)
     return _volume(raw, array, affine, spacing, warnings, source)
+
+
+def _unknown(raw: RawScan, scan: ScanFiles) -> tuple[str, ...]:
+    """What the header does not say of the grid, as warnings."""
+    if scan.format == "picture":
+        return ()
+    told = []
+    # The DICOM reader says itself what a slice's header lacks.
+    if scan.format != "dicom":
+        told += [_NO_PLACE] if raw.affine is None else []
+        told += [_NO_SIZE] if raw.spacing_mm is None else []
+    if raw.spacing_mm is not None and np.allclose(raw.spacing_mm, 1.0, rtol=0, atol=1e-6):
+        told.append(_ONE_MM)
+    return tuple(told)
 
 
 def _volume(

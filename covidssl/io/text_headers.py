@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from covidssl.errors import ScanError
 
@@ -27,22 +29,32 @@ _METAIMAGE = {
     "id": 0,
     "parentid": 0,
 }
+# Other spellings, even in other letters, are passed over by the library.
+_METAIMAGE_ORIENTATION = ("TransformMatrix", "Rotation", "Orientation")
+_METAIMAGE_SPACING = ("ElementSpacing", "ElementSize")
 
 
-def check_lines(text: str, suffix: str) -> None:
+class Given(NamedTuple):
+    """What a header says of its grid; the rest, its library would make up."""
+
+    orientation: bool
+    spacing: bool
+
+
+def check_lines(text: str, suffix: str) -> Given:
     """Refuse a header whose lines are overlong, or whose counts do not fit its dimensions.
 
     Args:
         text: the beginning of the file.
         suffix: `.mhd`, `.mha`, `.nrrd` or `.nhdr`.
 
+    Returns:
+        Whether it says how the scan lies, and how large its voxels are.
+
     Raises:
         ScanError: without a source's name.
     """
-    if suffix in (".mhd", ".mha"):
-        _check_metaimage(text)
-    else:
-        _check_nrrd(text)
+    return _check_metaimage(text) if suffix in (".mhd", ".mha") else _check_nrrd(text)
 
 
 def _refuse(reason: str) -> ScanError:
@@ -68,7 +80,7 @@ def _fields(lines: Sequence[str], separators: str) -> dict[str, str]:
     return fields
 
 
-def _check_metaimage(text: str) -> None:
+def _check_metaimage(text: str) -> Given:
     lines = text.split("\n")
     last = next((n for n, line in enumerate(lines) if "elementdatafile" in line.lower()), None)
     if last is None:
@@ -85,9 +97,13 @@ def _check_metaimage(text: str) -> None:
             raise _refuse("a word where a number belongs")
     for edge in fields["dimsize"].split():
         _count(edge, "an edge of DimSize", _MOST_EDGE)
+    names = {re.split("[=:]", line, maxsplit=1)[0].strip() for line in lines[:last]}
+    return Given(
+        not names.isdisjoint(_METAIMAGE_ORIENTATION), not names.isdisjoint(_METAIMAGE_SPACING)
+    )
 
 
-def _check_nrrd(text: str) -> None:
+def _check_nrrd(text: str) -> Given:
     if not text.startswith("NRRD000"):
         raise _refuse("it does not begin with NRRD")
     head = text.split("\n\n", 1)[0].split("\n")[1:]
@@ -101,6 +117,8 @@ def _check_nrrd(text: str) -> None:
         raise _refuse(f"{len(sizes)} sizes where {dimensions} belong")
     for edge in sizes:
         _count(edge, "one of the sizes", _MOST_EDGE)
+    directions = not fields.keys().isdisjoint(("space directions", "spacedirections"))
+    return Given("space" in fields and directions, directions or "spacings" in fields)
 
 
 def _is_list(line: str) -> bool:

@@ -20,7 +20,7 @@ from covidssl.volume import Volume
 Mask = NDArray[np.bool_]
 Method = Literal["threshold", "lungmask"]
 
-REVISION = 2
+REVISION = 3
 """Raised when masks change: caches and stores are made again."""
 
 MOST_SHARE = 0.85

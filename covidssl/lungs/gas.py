@@ -15,6 +15,8 @@ HU = NDArray[np.float32]
 
 # Levels of gas, and how much of what lies around it may be lung: with more, it is emphysema.
 _GAS_HU = ((-950.0, 0.165), (-920.0, 0.11))
+_BELIEVED = 0.3  # of the air in the body: more is lung as dark as gas
+_DARKER_HU = 50.0  # than such lung
 _LUNG_HU = -600.0
 _SHELL = ((1, 3, 3), (3, 7, 7))
 _LEAST_GAS = 8
@@ -35,9 +37,16 @@ def free_gas(hu: HU, air: Mask) -> Mask:
 
     Grown from its dark middle to its walls. Gas that has lung around it is emphysema, and stays.
     """
+    found = _gas_below(hu, air, 0.0)
+    if np.count_nonzero(found) > _BELIEVED * np.count_nonzero(air):
+        return _gas_below(hu, air, float(np.median(hu[air])) - _DARKER_HU)
+    return found
+
+
+def _gas_below(hu: HU, air: Mask, ceiling: float) -> Mask:
     found = np.zeros_like(air)
     for level, most in _GAS_HU:
-        found |= _in_tissue(hu, air & ~found, level, most)
+        found |= _in_tissue(hu, air & ~found, min(level, ceiling), most)
     return found
 
 

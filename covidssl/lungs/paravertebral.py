@@ -56,7 +56,7 @@ def _margin(right: Mask, hu: HU, spacing_mm: Spacing) -> Mask:
     long = [max(1, round(_LENGTH_MM / mm)) for mm in spacing_mm[:2]]
     diseased = ndimage.binary_opening(diseased, np.ones(long))
     near = (columns > edge) & (columns <= edge + margin)
-    bone = (ndimage.uniform_filter(hu, (1, 3, 3)) > _BONE_HU) & near
+    bone = (ndimage.uniform_filter(hu, (1, 3, 1)) > _BONE_HU) & near
     before_bone = ~np.logical_or.accumulate(bone, axis=2)
     found: Mask = diseased[:, :, None] & near & before_bone
     return found

@@ -37,7 +37,7 @@ def rolled(mask: Mask, radius: float) -> Mask:
 
 def without_holes(mask: Mask) -> Mask:
     """Every slice (Z, Y, X) with its holes filled."""
-    box = bounds(mask.any(axis=0))
+    box = bounds(np.asarray(mask.any(axis=0)))
     if box is None:
         return mask.copy()
     filled = mask.copy()

@@ -105,6 +105,53 @@ def test_nothing_is_taken_off_where_the_peaks_do_not_prove_it(tmp_path: Path) ->
         mended(lps_nifti(tmp_path / "scan.nii", OFFSET * 3))
 
 
+@pytest.mark.parametrize("padding", [-2000, -1024, -1000])
+@pytest.mark.parametrize("policy", list(Policy))
+def test_padding_hides_no_lost_intercept(tmp_path: Path, padding: int, policy: Policy) -> None:
+    stored = OFFSET.copy()
+    stored[:, :6] = padding
+    path = lps_nifti(tmp_path / "scan.nii", stored)
+    if policy is Policy.REPAIR:
+        volume = mended(path)
+        assert (volume.array[:, :6] == -1024).all()
+        assert np.array_equal(volume.array[:, 6:], HU[:, 6:])
+        assert "offset of 1024 HU subtracted" in volume.repairs[0]
+        return
+    (scan,) = find_scans([path]).scans
+    with pytest.raises(ScanError, match=f"and {padding} outside the field of view") as refusal:
+        read_scan(scan, Reading(policy=policy))
+    assert refusal.value.code == "hu_offset"
+
+
+@pytest.mark.parametrize("offset", [900, 1000, 1100, 1150])
+@pytest.mark.parametrize("noise", [0, 30])
+def test_another_offset_is_not_taken_for_1024(tmp_path: Path, offset: int, noise: int) -> None:
+    hu = HU + np.random.default_rng(0).normal(0, max(noise, 1e-9), HU.shape)
+    stored = np.maximum(np.rint(hu) + offset, 0).astype(np.int16)
+    with pytest.raises(ScanError, match="no peaks of air and tissue lie where an offset"):
+        mended(lps_nifti(tmp_path / "scan.nii", stored))
+
+
+@pytest.mark.parametrize("cut", [-1000, -990])
+def test_air_that_was_cut_off_proves_no_offset(tmp_path: Path, cut: int) -> None:
+    stored = (np.maximum(HU, cut) + 1024).astype(np.int16)
+    with pytest.raises(ScanError, match="no peaks of air and tissue lie where an offset"):
+        mended(lps_nifti(tmp_path / "scan.nii", stored))
+
+
+@pytest.mark.parametrize("type_", [np.uint8, np.int16, np.float32])
+def test_a_map_of_labels_is_no_ct(tmp_path: Path, type_: type) -> None:
+    lobes = np.asarray(np.digitize(HU, [-900, -820, 20, 40, 60]) * 3, type_)
+    with pytest.raises(ScanError, match="only the values 0, 3, 6, 9, 12, 15: a mask") as refusal:
+        read_ct(lps_nifti(tmp_path / "scan.nii", lobes))
+    assert refusal.value.code == "is_mask"
+
+
+def test_a_picture_may_have_few_greys(tmp_path: Path) -> None:
+    greys = (np.digitize(chest_grey(), [20, 185, 190]) * 80).astype(np.uint8)
+    assert np.array_equal(read_ct(write_png(tmp_path / "x.png", greys)).array[0], greys)
+
+
 def test_normalised_values_become_windowed_ones(tmp_path: Path) -> None:
     volume = mended(lps_nifti(tmp_path / "scan.nii", NORMALISED))
     assert volume.pixels is Pixels.WINDOWED

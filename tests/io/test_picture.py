@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,22 @@ def test_sixteen_bits_are_scaled_with_a_warning(tmp_path: Path) -> None:
     volume = read_ct(write_png(tmp_path / "x.png", GREY.astype(np.uint16) * 257))
     assert np.array_equal(volume.array[0], GREY)
     assert "16-bit picture" in volume.warnings[0]
+
+
+def test_sixteen_bits_whose_0_is_white_are_turned_round_but_for_hu(tmp_path: Path) -> None:
+    path = tmp_path / "x.tiff"
+    Image.fromarray(65535 - GREY.astype(np.uint16) * 257).save(path)
+    black, white = (struct.pack("<HHII", 262, 3, 1, value) for value in (1, 0))
+    assert path.read_bytes().count(black) == 1
+    path.write_bytes(path.read_bytes().replace(black, white))
+    volume = read_ct(path)
+    assert np.array_equal(volume.array[0], GREY)
+    assert volume.warnings[0].endswith("the file says that 0 is white: inverted")
+    hu = chest_hu(1)
+    Image.fromarray((hu[0].astype(np.int32) + 1024).astype(np.uint16)).save(path)
+    path.write_bytes(path.read_bytes().replace(black, white))
+    (scan,) = find_scans([path]).scans
+    assert np.array_equal(read_scan(scan, Reading(Pixels.HU, Policy.REPAIR)).array, hu)
 
 
 def test_see_through_pixels_are_put_on_black_with_a_warning(tmp_path: Path) -> None:

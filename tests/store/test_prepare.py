@@ -109,9 +109,16 @@ def test_patients_and_series_have_pseudonyms_unless_asked_otherwise(tmp_path: Pa
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not [path for path in files if b"ANNA" in path.read_bytes()]
     assert not [path for path in files if "key" in path.name]
-    verb.main(PrepareConfig(keep_ids=True), [tmp_path / "in"], tmp_path / "out", "resume")
-    assert [row.patient for row in read_manifest(tmp_path / "out")] == ["ANNA-1"] * 2
-    assert read_manifest(tmp_path / "out")[0].series == "1.2.77"
+    verb.main(PrepareConfig(keep_ids=True), [tmp_path / "in"], tmp_path / "named")
+    assert [row.patient for row in read_manifest(tmp_path / "named")] == ["ANNA-1"] * 2
+    assert read_manifest(tmp_path / "named")[0].series == "1.2.77"
+
+
+def test_a_store_without_identifiers_is_not_resumed_with_them(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "in" / "a", chest_hu(5, EDGE), PatientID="ANNA-1")
+    verb.main(PrepareConfig(), [tmp_path / "in"], tmp_path / "out")
+    with pytest.raises(UsageError, match="--keep-ids off"):
+        verb.main(PrepareConfig(keep_ids=True), [tmp_path / "in"], tmp_path / "out", "resume")
 
 
 def test_hidden_paths_are_in_no_file(source: Path, tmp_path: Path) -> None:
