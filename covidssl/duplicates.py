@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -43,6 +45,12 @@ def picture_hash(picture: NDArray[np.floating]) -> Hashes:
     return np.packbits(imagehash.phash(grey, hash_size=_HASH_SIZE).hash)
 
 
+def voxels_digest(voxels: NDArray[np.generic]) -> str:
+    """SHA-256 over the kind, shape and values of a scan's voxels (Z, Y, X), as hexadecimal text."""
+    kind = f"{voxels.dtype.str}{voxels.shape}".encode()
+    return hashlib.sha256(kind + np.ascontiguousarray(voxels).tobytes()).hexdigest()
+
+
 def near_pairs(hashes: Hashes, most: int = MOST_BITS) -> NDArray[np.int64]:
     """All pairs of hashes that differ in few bits.
 
@@ -59,15 +67,28 @@ def near_pairs(hashes: Hashes, most: int = MOST_BITS) -> NDArray[np.int64]:
     words = _words(hashes)
     found = [np.empty((0, 3), np.int64)]
     for top in range(0, len(words), _BLOCK):
-        first = words[top : top + _BLOCK]
-        for left in range(top, len(words), _BLOCK):
-            bits = _distances(first, words[left : left + _BLOCK])
-            rows, columns = np.nonzero(bits <= most)
-            near = np.empty((len(rows), 3), np.int64)
-            near.T[:] = rows + top, columns + left, bits[rows, columns]
-            found.append(near[near[:, 0] < near[:, 1]])
-    pairs = np.concatenate(found)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+        near = _near(words[top : top + _BLOCK], words[top:], most) + (top, top, 0)
+        found.append(near[near[:, 0] < near[:, 1]])
+    return np.concatenate(found)
+
+
+def near_across(hashes: Hashes, others: Hashes, most: int = MOST_BITS) -> NDArray[np.int64]:
+    """All pairs of a hash of one set and one of another that differ in few bits.
+
+    Args:
+        hashes: (N, 32) uint8, a `picture_hash` each.
+        others: (M, 32) uint8, likewise.
+        most: bits in which a pair may differ.
+
+    Returns:
+        (P, 3) int64: row in `hashes`, row in `others`, and the number of bits that differ, in order
+        of the rows.
+    """
+    words, other_words = _words(hashes), _words(others)
+    found = [np.empty((0, 3), np.int64)]
+    for top in range(0, len(words), _BLOCK):
+        found.append(_near(words[top : top + _BLOCK], other_words, most) + (top, 0, 0))
+    return np.concatenate(found)
 
 
 def groups_of(n: int, pairs: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -93,6 +114,17 @@ def _words(hashes: Hashes) -> NDArray[np.uint64]:
             f"Expected hashes (N, {HASH_BYTES}) uint8, got {hashes.shape} {hashes.dtype}."
         )
     return np.ascontiguousarray(hashes).view(np.uint64)
+
+
+def _near(first: NDArray[np.uint64], second: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """(P, 3) rows of first and second, and the bits that differ, in order of the rows."""
+    found = [np.empty((0, 3), np.int64)]
+    for left in range(0, len(second), _BLOCK):
+        bits = _distances(first, second[left : left + _BLOCK])
+        rows, columns = np.nonzero(bits <= most)
+        found.append(np.stack((rows, columns + left, bits[rows, columns]), axis=1))
+    pairs = np.concatenate(found)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def _distances(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.uint16]:

@@ -18,10 +18,9 @@ from covidssl.model import Model
 from covidssl.randomness import numpy_generator
 from covidssl.rivals import fit_rival
 from covidssl.selection import score_scans
-from covidssl.splits import Assigned
+from covidssl.splits import LEARNT_FROM, Assigned
 
 _BOOTSTRAP_STREAM = 41
-LEARNT_FROM = ("train", "validation")
 COLUMNS = (
     "scan", "patient", "group", "label", "target", "logit", "probability", "predicted",
     "rival_probability",

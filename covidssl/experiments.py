@@ -219,11 +219,14 @@ class EvaluateConfig(Experiment):
         split: which part of the data is scored; `all` for another dataset.
         rounds: of the bootstrap.
         rival: whether the trivial rival is trained on the same labels and scored beside the model.
+        run_length: consecutive files that stand for one patient when intervals are computed, where
+            no patient is known and file order carries patients.
     """
 
     split: str = "test"
     rounds: int = Field(2000, ge=100)
     rival: bool = True
+    run_length: int = Field(20, ge=1)
 
 
 class PredictConfig(Experiment):

@@ -23,7 +23,7 @@ from covidssl.labelled_frames import LabelledFrames
 from covidssl.model import Model, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.selection import BestOnValidation
-from covidssl.splits import Assigned
+from covidssl.splits import UNKNOWN, Assigned, learnt_from, splits_fingerprint
 from covidssl.starting import Start
 from covidssl.training import TrainingState
 from covidssl.weights import Origin, load_strictly
@@ -33,7 +33,8 @@ from covidssl.weights import Origin, load_strictly
 class FineTuning:
     """One fine-tuning: its configuration, where it starts, its labelled frames and their splits.
 
-    `leakage` is what leaks through the splits, in words, where that was allowed.
+    `leakage` is what leaks through the splits, in words, where that was allowed; `init` the model
+    whose classifier is started from.
     """
 
     config: FinetuneConfig
@@ -42,6 +43,7 @@ class FineTuning:
     classes: tuple[str, str]
     assigned: list[Assigned]
     leakage: str = ""
+    init: Model | None = None
 
     @cached_property
     def train(self) -> NDArray[np.int64]:
@@ -66,11 +68,11 @@ class FineTuning:
         """The training split."""
         return FramesInMemory(self.frames.frames[self.train], self.frames.target[self.train])
 
-    def first_state(self, device: torch.device, init: Model | None) -> TrainingState:
+    def first_state(self, device: torch.device) -> TrainingState:
         """The classifier on its encoder, its head from a linear probe; or all of it from `init`."""
         network = CovidClassifier(self.start.encoder).to(device)
-        if init is not None:
-            load_strictly(network, init.classifier.state_dict(), "classifier to start from")
+        if self.init is not None:
+            load_strictly(network, self.init.classifier.state_dict(), "classifier to start from")
         else:
             start_from_probe(
                 network,
@@ -118,10 +120,21 @@ class FineTuning:
             ),
             metrics=chosen.metrics,
             leakage=self.leakage,
+            unchecked=self.unchecked,
+            splits=splits_fingerprint(self.assigned),
             files={},
         )
+        before = self.init.learnt if self.init else None
+        learnt = learnt_from(self.assigned, self.frames.prints, before)
         weights = state.network.state_dict()
-        return save_model(folder, card, weights, self.start.restoration)
+        return save_model(folder, card, weights, self.start.restoration, learnt)
+
+    @property
+    def unchecked(self) -> str:
+        """What could not be checked for leakage, in words."""
+        if self.init is None:
+            return ""
+        return self.init.card.unchecked or (UNKNOWN if self.init.learnt is None else "")
 
     def _validation_groups(self) -> int:
         """Patients (or runs of files) in validation, of the class that has fewer."""

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as save_arrays
 
 from covidssl.datasets import LabelledScan
-from covidssl.duplicates import Hashes, picture_hash
-from covidssl.errors import CovidsslError, DataError, ScanError, traced
-from covidssl.files import write_bytes
+from covidssl.duplicates import Hashes, picture_hash, voxels_digest
+from covidssl.each_scan import (
+    Dropped,
+    Kept,
+    Progress,
+    key_of,
+    may_be_kept,
+    no_progress,
+    read_each,
+    read_kept,
+    write_kept,
+)
+from covidssl.errors import DataError
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels, to_unit
 from covidssl.io import read_scan
-from covidssl.lungs import REVISION, segment_lungs
+from covidssl.lungs import segment_lungs
 from covidssl.rivals import thumbnail_features
 from covidssl.scan_frames import ScanFrames, frames_of_scan
 from covidssl.splits import Prints
-from covidssl.version import __version__
 
 log = logging.getLogger(__name__)
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _CACHE = 3  # raise it when the cache file holds something else
-_ARRAYS = ("frames", "scan_of", "thumbnails", "hashes")
-_UNEXPECTED = "unexpected "
 _SHORTCUT = 0.05  # a class whose share of HU scans is this much larger can be told by that alone
-
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Wraps an iterable in a progress bar: (items, what, how many)."""
-
-
-def no_progress(items: Iterable[Any], _what: str, _count: int) -> Iterable[Any]:
-    """Progress that shows nothing."""
-    return items
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ class LabelledFrames:
     hashes: Hashes
     voxels: tuple[str, ...]
     pixels: tuple[Pixels, ...]
-    dropped: tuple[tuple[str, str], ...]
+    dropped: Dropped
     without_lungs: tuple[str, ...]
     warned: tuple[tuple[str, str], ...]
 
@@ -129,13 +123,13 @@ def load_labelled_frames(
             windowed pictures, so that the format tells the label.
         CovidsslError: when the disk is full.
     """
-    file = cache / f"frames-{_key(scans, frame, most_slices)[:24]}.safetensors" if cache else None
-    cut = _read_cache(file, scans) if file else None
+    key = key_of(scans, _CACHE, frame.model_dump(mode="json"), most_slices)
+    file = cache / f"frames-{key}.safetensors" if cache else None
+    cut = read_kept(file, lambda kept: _from_kept(kept, scans)) if file else None
     if cut is None:
         cut = _cut(scans, frame, most_slices, progress)
-        # What was not foreseen may go well the next time, so it is not kept.
-        if file and not any(reason.startswith(_UNEXPECTED) for _, reason in cut.dropped):
-            _write_cache(file, cut)
+        if file and may_be_kept(cut.dropped):
+            write_kept(file, _to_keep(cut))
     if cut.dropped:
         name, reason = cut.dropped[0]
         log.warning("%d scans could not be used; first: %s: %s", len(cut.dropped), name, reason)
@@ -192,16 +186,9 @@ class _Cut(NamedTuple):
 def _cut(
     scans: Sequence[LabelledScan], frame: Frame, most_slices: int, progress: Progress
 ) -> LabelledFrames:
-    found: list[tuple[LabelledScan, _Cut]] = []
-    dropped: list[tuple[str, str]] = []
-    for scan in progress(scans, "reading labelled scans", len(scans)):
-        cut = _cut_or_reason(scan, frame, most_slices)
-        if isinstance(cut, str):
-            dropped.append((scan.name, cut))
-        else:
-            found.append((scan, cut))
-    if not found:
-        raise DataError(f"Not one of {len(scans)} scans could be read. First: {dropped[0][1]}")
+    found, dropped = read_each(
+        scans, lambda scan: _cut_one(scan, frame, most_slices), "reading labelled scans", progress
+    )
     return LabelledFrames(
         frames=np.concatenate([cut.frames.frames for _, cut in found]),
         scan_of=np.repeat(np.arange(len(found)), [len(cut.frames.frames) for _, cut in found]),
@@ -210,25 +197,10 @@ def _cut(
         hashes=np.stack([cut.hash for _, cut in found]),
         voxels=tuple(cut.voxels for _, cut in found),
         pixels=tuple(cut.pixels for _, cut in found),
-        dropped=tuple(dropped),
+        dropped=dropped,
         without_lungs=tuple(scan.name for scan, cut in found if cut.without_lungs),
         warned=tuple((scan.name, text) for scan, cut in found for text in cut.frames.warnings),
     )
-
-
-def _cut_or_reason(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut | str:
-    """One scan cut, or why it cannot be used."""
-    try:
-        return _cut_one(scan, frame, most_slices)
-    except ScanError as error:
-        return str(error)
-    except CovidsslError:
-        raise
-    except Exception as error:  # not foreseen, but no reason to lose the other scans
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            raise
-        log.error("%s: dropped: %s", scan.name, traced(error))
-        return f"{_UNEXPECTED}{type(error).__name__}"
 
 
 def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut:
@@ -243,24 +215,12 @@ def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut:
         pixels=pixels,
         thumbnail=thumbnail,
         hash=picture_hash(unit[len(unit) // 2]),
-        voxels=_digest(ct.array),
+        voxels=voxels_digest(ct.array),
         without_lungs=not lungs.usable,
     )
 
 
-def _digest(voxels: NDArray[np.generic]) -> str:
-    kind = f"{voxels.dtype.str}{voxels.shape}".encode()
-    return hashlib.sha256(kind + np.ascontiguousarray(voxels).tobytes()).hexdigest()
-
-
-def _key(scans: Sequence[LabelledScan], frame: Frame, most_slices: int) -> str:
-    files = [(scan.name, scan.files.stamp()) for scan in scans]
-    made_by = [__version__, REVISION, _CACHE]
-    text = json.dumps([made_by, frame.model_dump(mode="json"), most_slices, files])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_cache(file: Path, cut: LabelledFrames) -> None:
+def _to_keep(cut: LabelledFrames) -> Kept:
     notes = {
         "names": [scan.name for scan in cut.scans],
         "voxels": cut.voxels,
@@ -275,26 +235,22 @@ def _write_cache(file: Path, cut: LabelledFrames) -> None:
         "thumbnails": cut.thumbnails,
         "hashes": cut.hashes,
     }
-    write_bytes(file, save_arrays(arrays, {"notes": json.dumps(notes)}))
+    return Kept(arrays, notes)
 
 
-def _read_cache(file: Path, scans: Sequence[LabelledScan]) -> LabelledFrames | None:
-    if not file.is_file():
-        return None
+def _from_kept(kept: Kept, scans: Sequence[LabelledScan]) -> LabelledFrames:
+    """What the cache holds, with the labels that the scans have now."""
     by_name = {scan.name: scan for scan in scans}
-    try:
-        with safe_open(file, framework="numpy") as saved:
-            notes = json.loads(saved.metadata()["notes"])
-            arrays = {name: saved.get_tensor(name) for name in _ARRAYS}
-        return LabelledFrames(
-            **arrays,
-            scans=tuple(by_name[name] for name in notes["names"]),
-            voxels=tuple(notes["voxels"]),
-            pixels=tuple(Pixels(kind) for kind in notes["pixels"]),
-            dropped=tuple((name, reason) for name, reason in notes["dropped"]),
-            without_lungs=tuple(notes["without_lungs"]),
-            warned=tuple((name, text) for name, text in notes["warned"]),
-        )
-    except (SafetensorError, KeyError, ValueError):
-        log.warning("The cache %s is not readable; it is made again.", file.name)
-        return None
+    arrays, notes = kept
+    return LabelledFrames(
+        frames=arrays["frames"],
+        scan_of=arrays["scan_of"],
+        scans=tuple(by_name[name] for name in notes["names"]),
+        thumbnails=arrays["thumbnails"],
+        hashes=arrays["hashes"],
+        voxels=tuple(notes["voxels"]),
+        pixels=tuple(Pixels(kind) for kind in notes["pixels"]),
+        dropped=tuple((name, reason) for name, reason in notes["dropped"]),
+        without_lungs=tuple(notes["without_lungs"]),
+        warned=tuple((name, text) for name, text in notes["warned"]),
+    )

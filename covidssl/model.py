@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from covidssl.calibration import Calibration
-from covidssl.errors import WeightsError
+from covidssl.errors import DataError, WeightsError
 from covidssl.files import write_text
 from covidssl.frames import Frame
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import Encoder, EncoderPlan
 from covidssl.networks.unet import RestorationUNet
+from covidssl.splits import Learnt
 from covidssl.weights import (
     LICENCE_NOTE,
     Origin,
@@ -32,6 +33,7 @@ INTENDED_USE = (
     "Research on lung CT. Not a medical device: not for diagnosis, triage or treatment of patients."
 )
 CLASSIFIER, RESTORATION, CARD = "classifier.safetensors", "restoration.safetensors", "card.json"
+LEARNT = "learnt.safetensors"
 
 
 class Aggregation(BaseModel):
@@ -71,7 +73,9 @@ class ModelCard(BaseModel):
         metrics: on validation.
         leakage: what leaks through the splits that it was trained on, in words, where that was
             allowed; empty where nothing was found. Every page says it.
-        files: SHA-256 of each weights file.
+        unchecked: what could not be checked for leakage, in words; empty where all was.
+        splits: `splits_fingerprint` of what it was trained on; empty in cards from before.
+        files: SHA-256 of each file of weights, and of `learnt.safetensors`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +93,8 @@ class ModelCard(BaseModel):
     trained_on: Origin
     metrics: dict[str, float]
     leakage: str = ""
+    unchecked: str = ""
+    splits: str = ""
     intended_use: str = INTENDED_USE
     licence_note: str = LICENCE_NOTE
     files: dict[str, str]
@@ -96,11 +102,19 @@ class ModelCard(BaseModel):
 
 @dataclass(frozen=True)
 class Model:
-    """A classifier ready for use; `restoration` is None where it was trained from scratch."""
+    """A classifier ready for use.
+
+    Attributes:
+        card: what it is.
+        classifier: its network.
+        restoration: None where it was trained from scratch.
+        learnt: by what the scans that it learnt from are known again; None where that is not there.
+    """
 
     card: ModelCard
     classifier: CovidClassifier
     restoration: RestorationUNet | None
+    learnt: Learnt | None = None
 
     def to(self, device: torch.device) -> Model:
         """The same model on another device."""
@@ -120,11 +134,16 @@ def save_model(
     card: ModelCard,
     classifier: Mapping[str, torch.Tensor],
     restoration: Mapping[str, torch.Tensor] | None,
+    learnt: Learnt | None = None,
 ) -> ModelCard:
     """Write a model folder; the card comes last, so that a folder without one is not whole."""
     files = {CLASSIFIER: save_weights(folder / CLASSIFIER, classifier)}
     if restoration is not None:
         files[RESTORATION] = save_weights(folder / RESTORATION, restoration)
+    if learnt is not None:
+        prints = {"hashes": learnt.hashes, "voxels": learnt.voxels, "chose": learnt.chose}
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in prints.items()}
+        files[LEARNT] = save_weights(folder / LEARNT, tensors)
     card = card.model_copy(update={"files": files})
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
     return card
@@ -132,6 +151,8 @@ def save_model(
 
 def load_model(path: Path | str) -> Model:
     """Load a model folder, or the fine-tuning run that holds one.
+
+    `learnt.safetensors` may be missing: who passes a model on may take it away.
 
     Raises:
         WeightsError: when a file is missing, was changed, is a pickle, or does not fit the card.
@@ -151,4 +172,18 @@ def load_model(path: Path | str) -> Model:
         weights = read_weights(folder / RESTORATION, card.files[RESTORATION])
         load_strictly(restoration, weights, RESTORATION)
         restoration.eval()
-    return Model(card, classifier.eval(), restoration)
+    return Model(card, classifier.eval(), restoration, _read_learnt(folder, card))
+
+
+def _read_learnt(folder: Path, card: ModelCard) -> Learnt | None:
+    file = folder / LEARNT
+    if LEARNT not in card.files or not file.is_file():
+        return None
+    tensors = read_weights(file, card.files[LEARNT])
+    try:
+        return Learnt(*(tensors[name].numpy() for name in ("hashes", "voxels", "chose")))
+    except (KeyError, DataError) as error:
+        raise WeightsError(
+            f"{file}: does not hold what a model learnt from. Train it again, or take the file "
+            f"away: then what it learnt from cannot be checked."
+        ) from error

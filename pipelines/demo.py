@@ -20,10 +20,20 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from covidssl.commands import evaluate, finetune, predict, prepare, pretrain, preview, report
+from covidssl.commands import (
+    audit,
+    evaluate,
+    finetune,
+    predict,
+    prepare,
+    pretrain,
+    preview,
+    report,
+)
 from covidssl.comparison import Arm, Scored, compare, difference, read_scored
 from covidssl.config import load_config
 from covidssl.experiments import (
+    AuditConfig,
     EvaluateConfig,
     FinetuneConfig,
     PredictConfig,
@@ -114,6 +124,9 @@ def main(
     plan = load_config(PretrainConfig, CONFIGS / "pretrain.yaml", journey.pretrain)
     pretrain.main(plan, store, encoder, "resume", device=device)
 
+    # What the labels give away is known before anything learns from them.
+    beside = audit.Beside(cache=out / "cache")
+    audit.main(AuditConfig(), journey.labelled, out / "audit", "resume", beside)
     few, scored = hold_against_each_other(journey, out, 0.1, journey.draws, device)
     everything, _ = hold_against_each_other(journey, out, 1.0, 1, device)
     arms = [*few, *everything]
@@ -128,7 +141,7 @@ def main(
     }
     write_json(out / "comparison" / "comparison.json", comparison)
     names = [f"{arm}-{share}-draw0" for share in ("10pc", "100pc") for arm in ARMS]
-    folders = [out / "comparison", store, out / "preview", encoder]
+    folders = [out / "comparison", store, out / "audit", out / "preview", encoder]
     folders += [out / f"finetune-{name}" for name in names if name.startswith("pretrained")]
     folders += [out / f"evaluate-{name}" for name in names]
     page = report.main([*folders, out / "predict"], out / "report.html", overwrite=True)
@@ -175,7 +188,7 @@ def _arms(fraction: float, found: dict[str, list[tuple[Scored, int]]]) -> list[A
     for arm, name in ARMS.items():
         labels = round(sum(count for _, count in found[arm]) / len(found[arm]))
         parts = [(one.model, one.threshold) for one, _ in found[arm]]
-        arms.append(Arm(name, fraction, labels, parts))
+        arms.append(Arm(name, fraction, labels, parts, found[arm][0][0].leakage))
     rival = [(one.rival, 0.5) for one, _ in found["pretrained"] if one.rival is not None]
     return [*arms, Arm(RIVAL, fraction, arms[0].n_labels, rival)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,23 @@ def _through_gdcm(plane: NDArray[Any]) -> bytes:
         file = pydicom.dcmread(path)
     assert file.file_meta.TransferSyntaxUID == JPEGLosslessSV1
     return next(generate_frames(file.PixelData, number_of_frames=1))
+
+
+def deflate_bomb(content: bytes, mib: int, before: bytes = b"") -> bytes:
+    """A deflated file followed by so many MiB of zeros in an element that nobody asked for.
+
+    `before` are bytes of other elements, which stand before the file's own.
+    """
+    at = 144 + int.from_bytes(content[140:144], "little")
+    body = zlib.decompress(content[at:], -zlib.MAX_WBITS)
+    engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+
+    def flushed(data: bytes) -> bytes:
+        # Full flushes make blocks that know nothing of each other, so that one can be repeated.
+        return engine.compress(data) + engine.flush(zlib.Z_FULL_FLUSH)
+
+    start = flushed(before + body + struct.pack("<HH2sHI", 0x7FE1, 0x0010, b"OB", 0, mib * 2**20))
+    return content[:at] + start + flushed(bytes(2**20)) * mib + engine.flush()
 
 
 def write_enhanced(

@@ -30,7 +30,7 @@ STAGES = [
     ["checkpoint", "pretext"],
     ["clean_slices", "pack"],
     ["datasets", "duplicates", "file_order"],
-    ["splits"],
+    ["splits", "each_scan"],
     ["rivals", "labelled_frames"],
     ["calibration", "metrics", "realism"],
     ["diagnosis", "model"],

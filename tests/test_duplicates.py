@@ -14,7 +14,15 @@ from PIL import Image
 from scipy import ndimage
 
 from covidssl import duplicates
-from covidssl.duplicates import HASH_BYTES, MOST_BITS, groups_of, near_pairs, picture_hash
+from covidssl.duplicates import (
+    HASH_BYTES,
+    MOST_BITS,
+    groups_of,
+    near_across,
+    near_pairs,
+    picture_hash,
+    voxels_digest,
+)
 from covidssl.errors import DataError
 from covidssl.randomness import numpy_generator
 
@@ -123,3 +131,34 @@ def test_groups_hang_together_through_chains_and_are_numbered_by_first_member() 
 def test_without_pairs_everything_stands_alone() -> None:
     assert groups_of(3, np.empty((0, 3), np.int64)).tolist() == [0, 1, 2]
     assert groups_of(0, np.empty((0, 3), np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_pairs_across_two_sets_are_those_that_a_plain_loop_finds(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    generator = numpy_generator(3)
+    hashes = generator.integers(0, 256, (21, HASH_BYTES), dtype=np.uint8)
+    first, second = hashes[:8], np.concatenate((hashes[4:], hashes[:2]))
+    both = naive_pairs(np.concatenate((first, second)), 110)
+    expected = [[i, j - 8, bits] for i, j, bits in both if i < 8 <= j]
+    assert near_across(first, second, 110).tolist() == expected
+    assert len(near_across(first[:0], second)) == len(near_across(first, second[:0])) == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        np.arange(24, dtype=np.int16).reshape(2, 4, 3),
+        np.arange(24, dtype=np.int32).reshape(2, 3, 4),
+        np.arange(1, 25, dtype=np.int16).reshape(2, 3, 4),
+    ],
+    ids=["shape", "kind", "values"],
+)
+def test_digest_follows_shape_kind_and_values_and_not_how_they_lie(
+    other: NDArray[np.integer],
+) -> None:
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    assert voxels_digest(np.asfortranarray(voxels)) == voxels_digest(voxels)
+    assert voxels_digest(other) != voxels_digest(voxels)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from covidssl import labelled_frames, lungs
+from covidssl import each_scan, labelled_frames, lungs
 from covidssl.datasets import LabelledScan, read_dataset
 from covidssl.duplicates import picture_hash
 from covidssl.errors import CovidsslError, DataError, ScanError
@@ -355,5 +355,5 @@ def test_cache_of_another_revision_of_the_lungs_is_not_used(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(folder, cache)
-    monkeypatch.setattr(labelled_frames, "REVISION", lungs.REVISION + 1)
+    monkeypatch.setattr(each_scan, "REVISION", lungs.REVISION + 1)
     assert scans_read(folder, cache) == 4

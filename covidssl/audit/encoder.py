@@ -10,7 +10,8 @@ import torch
 from covidssl.audit.seen import Seen
 from covidssl.audit.study import Features
 from covidssl.diagnosis import pooled_features
-from covidssl.labelled_frames import Progress, load_labelled_frames, no_progress
+from covidssl.each_scan import Progress, no_progress
+from covidssl.labelled_frames import load_labelled_frames
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.weights import load_encoder
 

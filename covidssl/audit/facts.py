@@ -106,6 +106,13 @@ def by_place(pairs: Sequence[Pair], target: NDArray[np.int64], classes: Sequence
     return f"{inside}, {across} across the classes"
 
 
+def of_one_patient(pair: Pair, seen: Seen) -> bool:
+    """Whether both scans are known to be of one patient and carry one label."""
+    first, second = seen.scans[pair.first], seen.scans[pair.second]
+    same = first.patient is not None and first.patient == second.patient
+    return same and first.positive == second.positive
+
+
 def as_json(facts: Facts, seen: Seen, classes: Sequence[str]) -> dict[str, Any]:
     """The facts for `audit.json`, scans by their names."""
     target = seen.target
@@ -121,6 +128,7 @@ def as_json(facts: Facts, seen: Seen, classes: Sequence[str]) -> dict[str, Any]:
                     for k, of in enumerate(classes)
                 },
                 "across": sum(not _alike(p, target) for p in pairs),
+                "of_one_patient": sum(of_one_patient(p, seen) for p in pairs),
                 "scans": [
                     [seen.scans[p.first].name, seen.scans[p.second].name, p.bits] for p in pairs
                 ],

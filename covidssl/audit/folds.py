@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from covidssl.audit.seen import Seen
 from covidssl.duplicates import groups_of
 from covidssl.experiments import AuditConfig
 from covidssl.randomness import numpy_generator
-from covidssl.splits import Assigned
+from covidssl.splits import Assigned, widest_gap
 
 FoldKind = Literal["random", "grouped", "blocked", "patient", "given", "file"]
 Rows = NDArray[np.int64]
@@ -90,8 +90,7 @@ def _dealt(group: Rows, target: Rows, folds: int, seed: int) -> Rows:
 
 
 def _blocked(target: Rows, config: AuditConfig) -> Folds:
-    # A gap wider than half a block would leave little to learn from.
-    gap = min(config.gap, int(np.bincount(target).min()) // (2 * config.folds))
+    gap = min(config.gap, widest_gap(np.bincount(target).tolist(), config.folds))
     fold: Rows = np.empty(len(target), np.int64)
     place: Rows = np.empty(len(target), np.int64)
     for positive in (0, 1):
@@ -145,13 +144,20 @@ def _usable(folds: Folds, target: Rows) -> bool:
     return both and len(np.unique(target[scored])) == 2
 
 
-def apart(all_of: Sequence[Folds], carries_patients: bool) -> Folds | None:
+def apart(
+    all_of: Sequence[Folds], carries_patients: bool, leaking: Collection[str] = ()
+) -> Folds | None:
     """The split that keeps patients apart best; None where there is no split but by chance.
 
     By patient; else blocks, where file order carries patients; else the set's own.
+
+    Args:
+        all_of: the splits.
+        carries_patients: whether file order does.
+        leaking: kinds of those through which something leaks: they prove nothing.
     """
     order: list[FoldKind] = ["patient", "file", "given", "blocked"]
     if carries_patients:
         order.insert(1, "blocked")
-    by_kind = {folds.kind: folds for folds in all_of}
+    by_kind = {folds.kind: folds for folds in all_of if folds.kind not in leaking}
     return next((by_kind[kind] for kind in order if kind in by_kind), None)

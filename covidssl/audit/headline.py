@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from covidssl.audit.shortcuts import MEMORY, MODELS, RIVAL, Result
+from covidssl.audit.telling import too_few
 from covidssl.audit.verdict import (
+    FALLS,
     Evidence,
     Finding,
     best_apart,
@@ -21,6 +25,8 @@ _STAYS = (
     ("anatomy", "anatomy", "shape, level and texture reach"),
 )
 
+_CHANCE = 0.5
+
 
 def headline(of: Evidence, found: Sequence[Finding]) -> str:
     """Memory told apart from what stays, in a few sentences."""
@@ -32,7 +38,8 @@ def headline(of: Evidence, found: Sequence[Finding]) -> str:
     said = []
     drawn = result_of(of.results, RIVAL, "random")
     nearest = [result_of(of.results, MEMORY, kind) for kind in ("random", rival.split)]
-    if "memory" in alarms and split and drawn and nearest[0] and nearest[1]:
+    falls = any(one.title == FALLS for one in found)
+    if falls and split and drawn and nearest[0] and nearest[1]:
         said.append(
             f"What falls is memory: from a random split to {in_words(split)}, the accuracy of "
             f"taking the most similar picture's label falls from "
@@ -48,13 +55,26 @@ def headline(of: Evidence, found: Sequence[Finding]) -> str:
     where = in_words(split) if split else "a random split"
     if stays:
         said.append(f"What stays on {where} is window, scanner, or disease: {', '.join(stays)}.")
+    elif few := too_few(rival):
+        said.append(few)
     else:
         said.append(f"On {where} no trivial model tells the class beyond chance.")
-    said.append(
-        f"A network has shown something where it beats the trivial rival on the same scans: "
-        f"accuracy {rival.accuracy.value:.3f}, AUROC {with_interval(rival.auroc)}."
+    return " ".join([*said, _bar(of, rival)])
+
+
+def _bar(of: Evidence, rival: Result) -> str:
+    """What a network has to beat: the trivial rival, and what needs no picture at all."""
+    target = of.seen.target[np.isfinite(rival.probability)]
+    share = float(max(target.mean(), 1 - target.mean()))
+    accuracy, auroc = f"{rival.accuracy.value:.3f}", with_interval(rival.auroc)
+    if rival.accuracy.value < share:
+        accuracy = f"{share:.3f} (the share of the larger class; the rival has {accuracy})"
+    if rival.auroc.value < _CHANCE:
+        auroc = f"{_CHANCE:.3f} (chance; the rival has {rival.auroc.value:.3f})"
+    return (
+        f"A network has shown something where it beats the trivial rival and chance on the same "
+        f"scans: accuracy {accuracy}, AUROC {auroc}."
     )
-    return " ".join(said)
 
 
 def _best(of: Evidence, blame: str, split: str) -> Result:

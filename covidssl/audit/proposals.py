@@ -15,6 +15,7 @@ from covidssl.splits import (
     Assigned,
     SplitNotes,
     SplitPlan,
+    blocks_for,
     propose,
     settle,
     write_split_files,
@@ -22,8 +23,7 @@ from covidssl.splits import (
 
 log = logging.getLogger(__name__)
 
-_MOST_BLOCKS, _SPREAD_FROM, _FEW_BLOCKS = 10, 8, 5
-_GAPS_A_BLOCK = 4
+_NO_PATIENTS = "duplicates only; patients unknown, so slices of one may stand on both sides"
 
 
 class Proposal(NamedTuple):
@@ -56,7 +56,8 @@ def proposals(dataset: Dataset, seen: Seen, order: OrderEffect | None, seed: int
     Args:
         dataset: the scans.
         seen: what is known of their pictures.
-        order: of the files; None where there are too few scans to judge it.
+        order: of the files, that which reaches farthest; None where there are too few scans to
+            judge any.
         seed: of what is drawn.
     """
     found = []
@@ -67,26 +68,8 @@ def proposals(dataset: Dataset, seen: Seen, order: OrderEffect | None, seed: int
             log.info("No split of kind '%s': %s", plan.kind, error)
             continue
         if not notes.leaks:
-            found.append(Proposal(plan.kind, assigned, notes))
+            found.append(Proposal(plan.kind, assigned, _honest(notes, dataset)))
     return found
-
-
-def blocks_for(dataset: Dataset, order: OrderEffect) -> SplitPlan:
-    """Contiguous blocks that are some gaps long, so that the gaps do not eat them up.
-
-    Where a class is too short for test blocks spread over it, its first fifth validates and its
-    last tests: two borders are all that is lost then.
-    """
-    sizes = [sum(scan.positive == k for scan in dataset.scans) for k in (False, True)]
-    blocks = min(min(sizes) // (_GAPS_A_BLOCK * max(order.gap, 1)), _MOST_BLOCKS)
-    tests = tuple(range(2, blocks, 3))
-    if blocks < _SPREAD_FROM:
-        blocks, tests = _FEW_BLOCKS, (_FEW_BLOCKS - 1,)
-    # A gap wider than half a block would leave little to learn from.
-    gap = min(order.gap, min(sizes) // (2 * blocks))
-    return SplitPlan(
-        kind="blocked", blocks=blocks, test_blocks=tests, validation_blocks=(0,), gap=gap
-    )
 
 
 def write_proposals(folder: Path, proposed: Sequence[Proposal], dataset: Dataset) -> None:
@@ -99,9 +82,23 @@ def _plans(dataset: Dataset, order: OrderEffect | None) -> list[SplitPlan]:
     plans = []
     if all(scan.split for scan in dataset.scans):
         plans.append(SplitPlan(kind="given"))
-    if all(scan.patient for scan in dataset.scans):
+    known = all(scan.patient for scan in dataset.scans)
+    carries = order is not None and order.carries_patients
+    if known:
         plans.append(SplitPlan(kind="patient"))
-    elif order is not None and order.carries_patients:
+    elif order is not None and carries:
         plans.append(blocks_for(dataset, order))
-    plans.append(SplitPlan(kind="grouped"))
+    if known or not carries:
+        plans.append(SplitPlan(kind="grouped"))
     return plans
+
+
+def _honest(notes: SplitNotes, dataset: Dataset) -> SplitNotes:
+    """The notes, that say what a split by near duplicates cannot know."""
+    without = sum(not scan.patient for scan in dataset.scans)
+    if notes.kind != "grouped" or not without:
+        return notes
+    words = _NO_PATIENTS
+    if without < len(dataset.scans):
+        words += f" ({without} scans without a patient)"
+    return notes.model_copy(update={"reason": f"{words}; {notes.reason}"})

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as save_arrays
 
 from covidssl.audit.views import WIDTHS, Floats, views_of
 from covidssl.datasets import Dataset, LabelledScan
-from covidssl.duplicates import picture_hash
-from covidssl.errors import CovidsslError, DataError, ScanError, traced
-from covidssl.files import write_bytes
+from covidssl.duplicates import picture_hash, voxels_digest
+from covidssl.each_scan import (
+    Dropped,
+    Kept,
+    Progress,
+    key_of,
+    may_be_kept,
+    no_progress,
+    read_each,
+    read_kept,
+    write_kept,
+)
+from covidssl.errors import DataError
 from covidssl.hounsfield import Pixels, to_unit
 from covidssl.io import read_scan
 from covidssl.io.archive import on_disk
 from covidssl.io.picture import picture_facts
-from covidssl.labelled_frames import Progress, no_progress
-from covidssl.lungs import REVISION, segment_lungs
+from covidssl.lungs import segment_lungs
 from covidssl.scan_frames import slices_with_lung
 from covidssl.splits import Prints
-from covidssl.version import __version__
 
-log = logging.getLogger(__name__)
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
-_CACHE = 1  # raise it when the views change
-_UNEXPECTED = "unexpected "
+_CACHE = 2  # raise it when the views change
 
 
 class FileFacts(NamedTuple):
@@ -68,7 +68,7 @@ class Seen:
     voxels: tuple[str, ...]
     facts: tuple[FileFacts, ...]
     without_lungs: tuple[str, ...]
-    dropped: tuple[tuple[str, str], ...]
+    dropped: Dropped
 
     @property
     def target(self) -> NDArray[np.int64]:
@@ -109,13 +109,13 @@ def see(
         CovidsslError: when the disk is full.
     """
     scans = dataset.scans
-    file = cache / f"audit-{_key(scans, most_slices)[:24]}.safetensors" if cache else None
-    seen = _read_cache(file, scans) if file else None
+    scans = dataset.scans
+    file = cache / f"audit-{key_of(scans, _CACHE, most_slices)}.safetensors" if cache else None
+    seen = read_kept(file, lambda kept: _from_kept(kept, scans)) if file else None
     if seen is None:
         seen = _seen(scans, most_slices, progress)
-        # What was not foreseen may go well the next time, so it is not kept.
-        if file and not any(reason.startswith(_UNEXPECTED) for _, reason in seen.dropped):
-            _write_cache(file, seen)
+        if file and may_be_kept(seen.dropped):
+            write_kept(file, _to_keep(seen))
     if len(set(seen.target.tolist())) < 2:
         reason = f" First: {seen.dropped[0][1]}" if seen.dropped else ""
         raise DataError(
@@ -136,16 +136,9 @@ class _One(NamedTuple):
 
 
 def _seen(scans: Sequence[LabelledScan], most_slices: int, progress: Progress) -> Seen:
-    found: list[tuple[LabelledScan, _One]] = []
-    dropped: list[tuple[str, str]] = []
-    for scan in progress(scans, "looking at scans", len(scans)):
-        one = _one_or_reason(scan, most_slices)
-        if isinstance(one, str):
-            dropped.append((scan.name, one))
-        else:
-            found.append((scan, one))
-    if not found:
-        raise DataError(f"Not one of {len(scans)} scans could be read. First: {dropped[0][1]}")
+    found, dropped = read_each(
+        scans, lambda scan: _one(scan, most_slices), "looking at scans", progress
+    )
     return Seen(
         scans=tuple(scan for scan, _ in found),
         views={name: np.stack([one.views[name] for _, one in found]) for name in WIDTHS},
@@ -153,22 +146,8 @@ def _seen(scans: Sequence[LabelledScan], most_slices: int, progress: Progress) -
         voxels=tuple(one.voxels for _, one in found),
         facts=tuple(one.facts for _, one in found),
         without_lungs=tuple(scan.name for scan, one in found if not one.lungs),
-        dropped=tuple(dropped),
+        dropped=dropped,
     )
-
-
-def _one_or_reason(scan: LabelledScan, most_slices: int) -> _One | str:
-    try:
-        return _one(scan, most_slices)
-    except ScanError as error:
-        return str(error)
-    except CovidsslError:
-        raise
-    except Exception as error:  # not foreseen, but no reason to lose the other scans
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            raise
-        log.error("%s: dropped: %s", scan.name, traced(error))
-        return f"{_UNEXPECTED}{type(error).__name__}"
 
 
 def _one(scan: LabelledScan, most_slices: int) -> _One:
@@ -182,12 +161,10 @@ def _one(scan: LabelledScan, most_slices: int) -> _One:
         views_of(plane, None if masks is None else masks[index])
         for index, plane in enumerate(planes)
     ]
-    digest = hashlib.sha256(f"{ct.array.shape} {ct.array.dtype}".encode())
-    digest.update(np.ascontiguousarray(ct.array).tobytes())
     return _One(
         {name: np.mean([views[name] for views in of_each], axis=0) for name in WIDTHS},
         picture_hash(planes[len(planes) // 2]),
-        digest.hexdigest(),
+        voxels_digest(ct.array),
         _facts(scan, pixels, ct.array.shape),
         lungs.usable,
     )
@@ -202,13 +179,7 @@ def _facts(scan: LabelledScan, pixels: Pixels, shape: tuple[int, ...]) -> FileFa
     return FileFacts(header.format, header.mode, 1, header.height, header.width)
 
 
-def _key(scans: Iterable[LabelledScan], most_slices: int) -> str:
-    files = [(scan.name, scan.files.stamp()) for scan in scans]
-    text = json.dumps([__version__, REVISION, _CACHE, most_slices, files])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_cache(file: Path, seen: Seen) -> None:
+def _to_keep(seen: Seen) -> Kept:
     notes = {
         "names": [scan.name for scan in seen.scans],
         "voxels": seen.voxels,
@@ -216,27 +187,19 @@ def _write_cache(file: Path, seen: Seen) -> None:
         "without_lungs": seen.without_lungs,
         "dropped": seen.dropped,
     }
-    arrays: dict[str, NDArray[Any]] = {"hashes": seen.hashes, **seen.views}
-    write_bytes(file, save_arrays(arrays, {"notes": json.dumps(notes)}))
+    return Kept({"hashes": seen.hashes, **seen.views}, notes)
 
 
-def _read_cache(file: Path, scans: Sequence[LabelledScan]) -> Seen | None:
-    if not file.is_file():
-        return None
+def _from_kept(kept: Kept, scans: Sequence[LabelledScan]) -> Seen:
+    """What the cache holds, with the labels that the scans have now."""
     by_name = {scan.name: scan for scan in scans}
-    try:
-        with safe_open(file, framework="numpy") as saved:
-            notes = json.loads(saved.metadata()["notes"])
-            arrays = {name: saved.get_tensor(name) for name in ("hashes", *WIDTHS)}
-        return Seen(
-            scans=tuple(by_name[name] for name in notes["names"]),
-            hashes=arrays.pop("hashes"),
-            views=arrays,
-            voxels=tuple(notes["voxels"]),
-            facts=tuple(FileFacts(*one) for one in notes["facts"]),
-            without_lungs=tuple(notes["without_lungs"]),
-            dropped=tuple((name, reason) for name, reason in notes["dropped"]),
-        )
-    except (SafetensorError, KeyError, ValueError, TypeError):
-        log.warning("The cache %s is not readable; it is made again.", file.name)
-        return None
+    arrays, notes = kept
+    return Seen(
+        scans=tuple(by_name[name] for name in notes["names"]),
+        views={name: arrays[name] for name in WIDTHS},
+        hashes=arrays["hashes"],
+        voxels=tuple(notes["voxels"]),
+        facts=tuple(FileFacts(*one) for one in notes["facts"]),
+        without_lungs=tuple(notes["without_lungs"]),
+        dropped=tuple((name, reason) for name, reason in notes["dropped"]),
+    )

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 from covidssl.audit.folds import Folds
 from covidssl.audit.seen import Seen
 from covidssl.audit.trials import Trials
+from covidssl.audit.within import auroc_within_folds, spread_by_chance
+from covidssl.each_scan import Progress, no_progress
 from covidssl.experiments import AuditConfig
-from covidssl.labelled_frames import Progress, no_progress
 from covidssl.metrics import Estimate, evaluate, paired_difference
 from covidssl.randomness import numpy_generator
 from covidssl.rivals import BINS
-from covidssl.splits.plan import run_name
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.int64]
 
 _STREAM = 53
 _CALLED = 0.5
-_LEAST_RUNS = 10
 
 
 class Model(NamedTuple):
@@ -76,8 +75,10 @@ class Result(NamedTuple):
         split: the kind of split.
         n: scans that were scored.
         groups: how many groups hold the negative class, and the positive.
+        spread: standard deviation of the AUROC if the model knew nothing.
         seed: of the trees.
-        accuracy, auroc: pooled over the folds, each with its interval.
+        accuracy: of all that were scored, with its interval.
+        auroc: over pairs of one fold, with its interval.
         probability: (N,) of every scan; NaN where the split scores it not.
     """
 
@@ -85,6 +86,7 @@ class Result(NamedTuple):
     split: str
     n: int
     groups: tuple[int, int]
+    spread: float
     seed: int
     accuracy: Estimate
     auroc: Estimate
@@ -139,16 +141,16 @@ def try_shortcuts(
     }
     said = Trials(seen.target, config.seed, cache).all(features, all_of, progress)
     group = np.asarray(groups)
+    fold_of: dict[str, Rows] = {folds.kind: folds.fold for folds in all_of}
     results = []
     for (name, kind), probability in said.items():
         rows = np.flatnonzero(np.isfinite(probability))
-        scores = evaluate(
-            seen.target[rows],
-            probability[rows],
-            _CALLED,
-            group[rows].tolist(),
-            numpy_generator(config.seed, _STREAM),
-            config.rounds,
+        said_of, resampled = (seen.target[rows], probability[rows]), group[rows].tolist()
+        generator = numpy_generator(config.seed, _STREAM)
+        accuracy = evaluate(*said_of, _CALLED, resampled, generator, config.rounds).accuracy
+        generator = numpy_generator(config.seed, _STREAM)
+        auroc = auroc_within_folds(
+            *said_of, fold_of[kind][rows], resampled, generator, config.rounds
         )
         negative, positive = (
             len(np.unique(group[rows[seen.target[rows] == label]])) for label in (0, 1)
@@ -159,29 +161,14 @@ def try_shortcuts(
                 kind,
                 len(rows),
                 (negative, positive),
+                spread_by_chance(seen.target[rows], fold_of[kind][rows], resampled),
                 config.seed,
-                scores.accuracy,
-                scores.auroc,
+                accuracy,
+                auroc,
                 probability,
             )
         )
     return results
-
-
-def groups_of_scans(seen: Seen, run_length: int) -> list[str]:
-    """What is resampled whole: the patient, or a run of neighbouring files of one class.
-
-    Runs are shorter where there would be fewer than ten of a class: fewer tell nothing.
-    """
-    sizes = np.bincount(seen.target, minlength=2)
-    lengths = [max(1, min(run_length, int(size) // _LEAST_RUNS)) for size in sizes]
-    counts = [0, 0]
-    names = []
-    for scan in seen.scans:
-        run = counts[scan.positive] // lengths[scan.positive]
-        counts[scan.positive] += 1
-        names.append(f"patient {scan.patient}" if scan.patient else run_name(scan.positive, run))
-    return names
 
 
 def fall(

@@ -16,14 +16,14 @@ from covidssl.audit.folds import Folds, all_folds
 from covidssl.audit.headline import headline
 from covidssl.audit.proposals import Proposal, proposals
 from covidssl.audit.seen import Seen
-from covidssl.audit.shortcuts import MODELS, Result, groups_of_scans, try_shortcuts
+from covidssl.audit.shortcuts import MODELS, Result, try_shortcuts
 from covidssl.audit.verdict import Evidence, Finding, best_apart, findings
 from covidssl.datasets import Dataset
+from covidssl.each_scan import Progress, no_progress
 from covidssl.errors import DataError
 from covidssl.experiments import AuditConfig
 from covidssl.file_order import OrderEffect, order_effect
-from covidssl.labelled_frames import Progress, no_progress
-from covidssl.splits import Assigned
+from covidssl.splits import Assigned, groups_of_scans
 from covidssl.version import __version__
 
 FORMAT = "covidssl-audit-1"
@@ -100,7 +100,7 @@ class Audit:
             "classes": list(self.dataset.classes),
             "config": self.config.model_dump(mode="json"),
             "verdict": self.verdict,
-            "findings": [one._asdict() for one in self.findings],
+            "findings": [one.as_json() for one in self.findings],
             "facts": counting.as_json(self.facts, self.seen, self.dataset.classes),
             "order": {by: _order_json(effect) for by, effect in self.orders.items()},
             "splits": {folds.kind: folds.text for folds in self.folds},
@@ -133,10 +133,10 @@ def audit_dataset(
     orders = _orders(seen, given.encoded, config)
     folds = all_folds(seen, config, given.assigned)
     carries = any(effect.carries_patients for effect in orders.values())
-    groups = groups_of_scans(seen, config.run_length if carries else 1)
+    groups = groups_of_scans(seen.scans, config.run_length if carries else 1)
     results = try_shortcuts(seen, folds, groups, config, given.cache, progress)
     evidence = Evidence(dataset, seen, facts, orders, folds, groups, results)
-    proposed = proposals(dataset, seen, orders.get(BY_THUMBNAIL), config.seed)
+    proposed = proposals(dataset, seen, _farthest(orders), config.seed)
     return Audit(
         config=config,
         dataset=dataset,
@@ -166,6 +166,11 @@ def _orders(seen: Seen, encoded: Features | None, config: AuditConfig) -> dict[s
     return found
 
 
+def _farthest(orders: dict[str, OrderEffect]) -> OrderEffect | None:
+    """The order whose likeness reaches farthest: a narrower gap would leak by one of them."""
+    return max(orders.values(), key=lambda effect: effect.reach, default=None)
+
+
 def _order_json(effect: OrderEffect) -> dict[str, Any]:
     return {
         "n": effect.n,
@@ -193,6 +198,7 @@ def _result_json(result: Result) -> dict[str, Any]:
         "split": result.split,
         "n": result.n,
         "groups": list(result.groups),
+        "spread": result.spread,
         "seed": result.seed,
         "accuracy": result.accuracy._asdict(),
         "auroc": result.auroc._asdict(),

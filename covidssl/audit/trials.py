@@ -17,8 +17,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from covidssl.audit.folds import Folds
+from covidssl.each_scan import Progress
 from covidssl.files import write_bytes
-from covidssl.labelled_frames import Progress
 from covidssl.version import __version__
 
 log = logging.getLogger(__name__)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import chi2_contingency
 
-from covidssl.audit.facts import Facts, Pair, by_place
+from covidssl.audit.facts import Facts, Pair, by_place, of_one_patient
 from covidssl.audit.folds import WORDS, Folds, apart
 from covidssl.audit.seen import Seen
 from covidssl.audit.shortcuts import MEMORY, MODELS, RIVAL, Result, fall
+from covidssl.audit.telling import telling, too_few
 from covidssl.datasets import Dataset
 from covidssl.duplicates import HASH_BYTES, MOST_BITS
 from covidssl.experiments import AuditConfig
@@ -20,9 +20,8 @@ from covidssl.file_order import OrderEffect
 from covidssl.metrics import Estimate
 
 _LEAST_FALL = 0.02
-_LEAST_AUROC = 0.55
-_ONE_PERCENT = 2.33
 _LISTED = 3
+FALLS, TOO_FEW = "A random split measures memory", "too few scans to judge"
 _KINDS_DIFFER, _LEVEL = 0.05, 0.02
 _WORDS = {model.key: model.words for model in MODELS}
 
@@ -35,12 +34,19 @@ class Finding(NamedTuple):
         alarm: whether a score on this dataset has to answer for it.
         title: in a few words.
         text: in a few sentences, with the numbers.
+        standing: of what is no alarm: `clear`; `noted`, it is there, but there is nothing to answer
+            for; `open`, there are too few scans to judge it.
     """
 
     code: str
     alarm: bool
     title: str
     text: str
+    standing: Literal["clear", "noted", "open"] = "clear"
+
+    def as_json(self) -> dict[str, object]:
+        """The finding for `audit.json`."""
+        return self._asdict() | ({"standing": "alarm"} if self.alarm else {})
 
 
 class Evidence(NamedTuple):
@@ -71,7 +77,7 @@ def findings(of: Evidence, config: AuditConfig) -> list[Finding]:
 def best_apart(of: Evidence) -> Folds | None:
     """The split under which a model has to prove itself."""
     carries = any(effect.carries_patients for effect in of.orders.values())
-    return apart(of.folds, carries)
+    return apart(of.folds, carries, [split for split, found in of.facts.leaks.items() if found])
 
 
 def result_of(results: Sequence[Result], model: str, split: str) -> Result | None:
@@ -101,14 +107,24 @@ def _duplicates(of: Evidence) -> Iterator[Finding]:
         ("near", f"nearly the same picture ({near})", of.facts.near),
     ):
         place = by_place(pairs, of.seen.target, of.dataset.classes)
-        first = f" First: {_names(pairs[0], of.seen)}." if pairs else ""
+        text = f"{len(pairs)} pair{'s' * (len(pairs) != 1)} of scans with {what}: {place}."
+        if not pairs:
+            none = {"equal": "No scan is there twice", "near": "No near duplicates"}[code]
+            yield Finding(code, False, none, text)
+            continue
+        beyond = [pair for pair in pairs if not of_one_patient(pair, of.seen)]
+        within = len(pairs) - len(beyond)
+        if within:
+            text += (
+                f" {within} of them within one patient, which a split by patient keeps together."
+            )
+        title = {"equal": "Scans that are there twice", "near": "Near duplicates"}[code]
         yield Finding(
             code,
-            bool(pairs),
-            {"equal": "Scans that are there twice", "near": "Near duplicates"}[code]
-            if pairs
-            else {"equal": "No scan is there twice", "near": "No near duplicates"}[code],
-            f"{len(pairs)} pair{'s' * (len(pairs) != 1)} of scans with {what}: {place}.{first}",
+            bool(beyond),
+            title if beyond else f"{title}, within patients",
+            f"{text} First: {_names((beyond or pairs)[0], of.seen)}.",
+            "noted",
         )
 
 
@@ -175,7 +191,8 @@ def _orders(of: Evidence) -> Iterator[Finding]:
             else " A random split puts neighbours on both sides. Split by contiguous blocks, with "
             f"a gap of {effect.gap} at each border."
         )
-        yield Finding(f"order_{by.split()[0]}", not known, "File order carries patients", text)
+        code = f"order_{by.split()[0]}"
+        yield Finding(code, not known, "File order carries patients", text, "noted")
 
 
 def _memory(of: Evidence, config: AuditConfig) -> Iterator[Finding]:
@@ -198,13 +215,25 @@ def _memory(of: Evidence, config: AuditConfig) -> Iterator[Finding]:
             f" The trivial rival falls from {_pair(rivals[0])} to {_pair(rivals[1])} (accuracy, "
             f"AUROC)."
         )
-    alarm = lost.low > _LEAST_FALL
-    if not alarm:
+    few, falls = too_few(kept), lost.low > _LEAST_FALL
+    if few or not falls:
         text = (
             f"The label of the most similar picture is right in {before} of cases on a random "
-            f"split and in {after} on {in_words(split)}: no difference beyond chance."
+            f"split and in {after} on {in_words(split)}"
         )
-    yield Finding("memory", alarm, "A random split measures memory" if alarm else "Memory", text)
+        text = f"{few} {text}." if few else f"{text}: no difference beyond chance."
+        yield Finding(
+            "memory",
+            False,
+            f"Memory: {TOO_FEW}" if few else "Memory",
+            text,
+            "open" if few else "clear",
+        )
+        return
+    known = not of.facts.without_patient
+    if known:
+        text += " Patients are known for all scans: split by patient, and it is gone."
+    yield Finding("memory", not known, FALLS, text, "noted")
 
 
 _BLAMES = {
@@ -220,6 +249,12 @@ _BLAMES = {
         "Shape and level tell the class",
         "Shape and level do not tell the class",
     ),
+}
+_SUBJECTS = {
+    "files": "The files",
+    "background": "What lies outside the lungs",
+    "window": "Brightness",
+    "anatomy": "Shape and level",
 }
 _MEANS = {
     "files": "Sizes and formats are made by whoever collected the files.",
@@ -237,15 +272,20 @@ def _shortcuts(of: Evidence) -> Iterator[Finding]:
     kind = split.kind if split else "random"
     tried = [one for one in of.results if one.split == kind]
     named = in_words(split) if split else "a random split"
+    tell = telling(tried)
     for blame, (code, title, otherwise) in _BLAMES.items():
         keys = [model.key for model in MODELS if model.blames == blame]
         found = sorted(
             (one for one in tried if one.model in keys), key=lambda one: -one.auroc.value
         )
-        telling = [one for one in found if _tells(one)]
-        if telling:
-            listed = "; ".join(f"{_WORDS[one.model]} {_pair(one)}" for one in telling[:_LISTED])
-            more = f", and {len(telling) - _LISTED} more" if len(telling) > _LISTED else ""
+        guilty = [one for one in tell if one.model in keys]
+        if found and (few := too_few(found[0])):
+            highest = f"{_WORDS[found[0].model]}, {with_interval(found[0].auroc)}"
+            text = f"{few} On {named}, the highest AUROC of such models is that of {highest}."
+            yield Finding(code, False, f"{_SUBJECTS[blame]}: {TOO_FEW}", text, "open")
+        elif guilty:
+            listed = "; ".join(f"{_WORDS[one.model]} {_pair(one)}" for one in guilty[:_LISTED])
+            more = f", and {len(guilty) - _LISTED} more" if len(guilty) > _LISTED else ""
             text = f"On {named} (accuracy / AUROC): {listed}{more}. {_MEANS[blame]}"
             yield Finding(code, True, title, text)
         elif found:
@@ -256,17 +296,6 @@ def _shortcuts(of: Evidence) -> Iterator[Finding]:
                 f"more."
             )
             yield Finding(code, False, otherwise, text)
-
-
-def _tells(result: Result) -> bool:
-    """Whether an AUROC is beyond chance, and beyond a trifle.
-
-    Beside its interval, which is narrow where groups are few, it has to pass the 1 % level of
-    Mann and Whitney's test with the groups for witnesses.
-    """
-    negative, positive = result.groups
-    spread = math.sqrt((negative + positive + 1) / (12 * negative * positive))
-    return result.auroc.low > _LEAST_AUROC and result.auroc.value > 0.5 + _ONE_PERCENT * spread
 
 
 def in_words(split: Folds) -> str:

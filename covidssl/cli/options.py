@@ -53,7 +53,7 @@ Cache = Annotated[
 ]
 Inputs = Annotated[
     list[Path],
-    typer.Argument(help="Files and folders: DICOM, NIfTI, MHD/NRRD, PNG/JPG; nested."),
+    typer.Argument(help="Files and folders: DICOM, NIfTI, MHD/NRRD, PNG/JPG/TIFF, zips; nested."),
 ]
 
 HashPaths = Annotated[

@@ -91,7 +91,10 @@ def main(offered: Offer, patience: Patience | None = None) -> list[Path]:
     """
     refuse_full_disk(left_to_fetch(offered.sizes, offered.folder), offered.folder)
     paths = []
-    for file in offered.files:
+    for one in offered.files:
+        # A checksum says more than a length that was asked for beforehand.
+        size = one.size if one.hash else offered.sizes[one.name]
+        file = one.model_copy(update={"size": size})
         with _watched(file.name) as progress:
             paths.append(fetch(file, offered.folder, progress, patience))
         log.info("%s is here.", file.name)

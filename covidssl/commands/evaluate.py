@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from covidssl.commands.progress import track
 from covidssl.datasets import Dataset, read_dataset
-from covidssl.errors import UsageError
-from covidssl.evaluation import COLUMNS, LEARNT_FROM, Evaluation, judge
+from covidssl.errors import DataError, UsageError
+from covidssl.evaluation import COLUMNS, Evaluation, judge
 from covidssl.experiments import EvaluateConfig
 from covidssl.figures import Rated, confusion_figure, pr_figure, reliability_figure, roc_figure
 from covidssl.files import read_csv, write_bytes, write_csv, write_json
 from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
-from covidssl.model import CLASSIFIER, load_model
+from covidssl.model import CLASSIFIER, LEARNT, Model, load_model
 from covidssl.runs import IfExists, RunFolder
-from covidssl.splits import Assigned, group_kind, read_splits, splits_fingerprint
+from covidssl.splits import (
+    LEARNT_FROM,
+    Assigned,
+    group_kind,
+    in_runs,
+    overlap,
+    read_splits,
+    splits_fingerprint,
+)
 from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
 
 LEAKS = "THE MODEL LEARNT ON A SPLIT THAT LEAKS, which was allowed"
+SEEN = "SCANS WERE LEARNT FROM"
 
 
 def main(
@@ -35,12 +44,15 @@ def main(
 ) -> Path:
     """Score a fine-tuning run on a split of its dataset, or on all of another one.
 
+    Scans that the model has learnt from are known by their pictures, whatever they are called.
+
     Raises:
-        CovidsslError: for an output that exists, or data or weights that cannot be used.
+        CovidsslError: for an output that exists, for data or weights that cannot be used, and for
+            splits that are not those the model was trained on.
     """
     model = load_model(run_folder)
     dataset = read_dataset(data, model.card.classes[1])
-    assigned = _assigned(config, run_folder, dataset)
+    assigned = _assigned(config, run_folder, dataset, model.card.splits)
     with RunFolder(out, "evaluate", config, if_exists) as run:
         run.note_data(classifier=model.card.files[CLASSIFIER], splits=splits_fingerprint(assigned))
         if run.done:
@@ -55,17 +67,21 @@ def main(
         frames = load_labelled_frames(scans, model.card.frame, most, cache, track)
         run.note_data(dataset=frames.fingerprint)
         device = make_fabric("auto", "32-true").device
+        assigned = in_runs(assigned, frames.prints, config.run_length)
         rival_seed = config.seed if with_rival else None
         judged = judge(model.to(device), frames, assigned, config.split, rival_seed)
-        warnings = _warnings(judged, frames, assigned, _learnt_from(run_folder))
-        leakage = model.card.leakage
-        if leakage:
-            log.warning("%s: %s.", LEAKS, leakage)
+        warnings = list(_of_the_frames(judged, frames, assigned))
+        warnings += _of_what_is_learnt(judged, model, run_folder)
+        leakage = {LEAKS: model.card.leakage, SEEN: _overlap(judged, model, frames)}
+        for text in [*_leaking(leakage), *warnings]:
+            log.warning("%s.", text)
         run.note(device=str(device), summary=_write(config, judged, warnings, leakage, out))
     return out
 
 
-def _assigned(config: EvaluateConfig, run_folder: Path, dataset: Dataset) -> list[Assigned]:
+def _assigned(
+    config: EvaluateConfig, run_folder: Path, dataset: Dataset, fingerprint: str
+) -> list[Assigned]:
     if config.split == "all":
         return [Assigned(scan, scan.patient or scan.name, "all") for scan in dataset.scans]
     file = _splits_file(run_folder)
@@ -78,6 +94,11 @@ def _assigned(config: EvaluateConfig, run_folder: Path, dataset: Dataset) -> lis
     found = sorted({one.split for one in assigned})
     if config.split not in found:
         raise UsageError(f"{file}: no split '{config.split}'; found {', '.join(found)}.")
+    if fingerprint and fingerprint != splits_fingerprint(assigned):
+        raise DataError(
+            f"{file}: is not the split that the model was trained on, so that its '{config.split}' "
+            f"may have been learnt from. Give the run's own splits.csv back, or train again."
+        )
     return assigned
 
 
@@ -85,22 +106,6 @@ def _splits_file(run_folder: Path) -> Path | None:
     """The splits of a run, given the run or its model folder."""
     files = (folder / "splits.csv" for folder in (run_folder, run_folder.parent))
     return next((file for file in files if file.is_file()), None)
-
-
-def _learnt_from(run_folder: Path) -> set[str]:
-    """Names of the scans that taught or chose the weights of a run, as far as it says."""
-    file = _splits_file(run_folder)
-    rows = read_csv(file) if file else []
-    return {row["scan"] for row in rows if row["split"] in LEARNT_FROM}
-
-
-def _warnings(
-    judged: Evaluation, frames: LabelledFrames, assigned: Sequence[Assigned], learnt: set[str]
-) -> list[str]:
-    found = [*_of_the_frames(judged, frames, assigned), *_of_what_is_learnt(judged, learnt)]
-    for text in found:
-        log.warning("%s", text)
-    return found
 
 
 def _of_the_frames(
@@ -121,24 +126,50 @@ def _of_the_frames(
         yield f"{count} of {len(wanted)} scans were read with a warning; first: {name}: {text}"
 
 
-def _of_what_is_learnt(judged: Evaluation, learnt: set[str]) -> Iterator[str]:
+def _of_what_is_learnt(judged: Evaluation, model: Model, run_folder: Path) -> Iterator[str]:
+    """What is to be said where the scans were learnt from by intent, or that cannot be known."""
     (split,) = {one.split for one in judged.scans}
     if split in LEARNT_FROM:
         yield f"the {split} split: scored on data that chose or taught the weights"
         return
-    known = sum(one.scan.name in learnt for one in judged.scans)
-    if known:
-        yield (
-            f"{known} of {len(judged.scans)} scans were learnt from: the run's splits.csv names "
-            f"them in train or validation"
+    if model.card.unchecked:
+        yield f"whether scans were learnt from could not be checked in full: {model.card.unchecked}"
+    if model.learnt is not None:
+        return
+    file = _splits_file(run_folder)
+    learnt = {row["scan"] for row in read_csv(file) if row["split"] in LEARNT_FROM} if file else ()
+    alike = sum(one.scan.name in learnt for one in judged.scans)
+    yield (
+        f"whether scans were learnt from could not be checked: the model holds no {LEARNT}"
+        + (
+            f"; {alike} of {len(judged.scans)} are called like train or validation scans of its run"
+            if alike
+            else ""
         )
+    )
+
+
+def _overlap(judged: Evaluation, model: Model, frames: LabelledFrames) -> str:
+    """Which scored scans were learnt from, in words; empty for none or by intent."""
+    (split,) = {one.split for one in judged.scans}
+    if split in LEARNT_FROM or model.learnt is None:
+        return ""
+    found = overlap(model.learnt, frames.prints, (one.scan.name for one in judged.scans))
+    return str(found) if found.names else ""
+
+
+def _leaking(leakage: Mapping[str, str]) -> list[str]:
+    return [f"{kind}: {text}" for kind, text in leakage.items() if text]
 
 
 def _write(
-    config: EvaluateConfig, judged: Evaluation, warnings: Sequence[str], leakage: str, out: Path
+    config: EvaluateConfig,
+    judged: Evaluation,
+    warnings: Sequence[str],
+    leakage: Mapping[str, str],
+    out: Path,
 ) -> dict[str, Any]:
     model, rival = judged.scores(config.seed, config.rounds)
-    leaking = [f"{LEAKS}: {leakage}"] if leakage else []
     write_csv(out / "predictions.csv", COLUMNS, judged.rows())
     write_json(
         out / "metrics.json",
@@ -152,8 +183,8 @@ def _write(
             "rounds": config.rounds,
             "model": model.as_json(),
             "rival": rival.as_json() if rival else None,
-            "leakage": leakage,
-            "warnings": [*leaking, *model.cautions, *warnings],
+            "leakage": "; ".join(filter(None, leakage.values())),
+            "warnings": [*_leaking(leakage), *model.cautions, *warnings],
         },
     )
     rated = [Rated("model", judged.probability, model.auroc)]

@@ -16,17 +16,19 @@ from covidssl.datasets import read_dataset
 from covidssl.experiments import FinetuneConfig
 from covidssl.files import write_csv
 from covidssl.finetuning import FineTuning
-from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
+from covidssl.labelled_frames import load_labelled_frames
 from covidssl.model import CLASSIFIER, Model, ModelCard, load_model
 from covidssl.runs import IfExists, RunFolder
 from covidssl.selection import append_validation
 from covidssl.splits import (
     Assigned,
     Proposed,
+    SplitNotes,
+    StartsFrom,
     leakage_in_words,
     propose,
+    refuse_early,
     refuse_leaks,
-    refuse_patients_in_two_splits,
     settle,
     write_split_files,
 )
@@ -77,8 +79,9 @@ def main(
     start = start_from(places.encoder, config.frame, config.encoder, config.seed)
     dataset = read_dataset(data, config.positive_class)
     proposed = propose(dataset, config.split, config.seed, places.splits)
-    refuse_patients_in_two_splits(proposed, allow_leakage)
     init = _initial(places.init, start)
+    before = StartsFrom(init.learnt, init.card.leakage) if init else None
+    refuse_early(proposed, allow_leakage, before)
     out = places.out
     with RunFolder(out, "finetune", config, if_exists) as run:
         run.note_data(
@@ -93,11 +96,14 @@ def main(
         frames = load_labelled_frames(dataset.scans, start.frame, most, places.cache, track)
         # First, so that a resume on other data is refused before it has changed anything.
         run.note_data(dataset=frames.fingerprint)
-        assigned, leakage = _through_the_gate(run, proposed, frames, allow_leakage)
+        settled = settle(proposed, frames.prints, allow_leakage, before)
+        assigned, leakage = _through_the_gate(run, proposed, settled, allow_leakage)
         dropped = [{"scan": name, "reason": reason} for name, reason in frames.dropped]
         write_csv(out / "dropped.csv", ("scan", "reason"), dropped)
-        tuning = FineTuning(config, start, frames, dataset.classes, assigned, leakage)
-        card, device = _learn(tuning, places.out, init, fabric)
+        tuning = FineTuning(config, start, frames, dataset.classes, assigned, leakage, init)
+        if tuning.unchecked:
+            log.warning("Leakage could not be checked in full: %s.", tuning.unchecked)
+        card, device = _learn(tuning, places.out, fabric)
         started = "pretrained" if places.encoder else "from scratch"
         run.note(device=device, summary={"start": started, **_summary(tuning, card)})
     return out
@@ -116,10 +122,13 @@ def _summary(tuning: FineTuning, card: ModelCard) -> dict[str, Any]:
 
 
 def _through_the_gate(
-    run: RunFolder, proposed: Proposed, frames: LabelledFrames, allowed: bool
+    run: RunFolder,
+    proposed: Proposed,
+    settled: tuple[list[Assigned], SplitNotes],
+    allowed: bool,
 ) -> tuple[list[Assigned], str]:
     """The split that is trained on, written down; and what leaks through it, in words."""
-    assigned, notes = settle(proposed, frames.prints, allowed)
+    assigned, notes = settled
     leakage = leakage_in_words(notes.leaks)
     run.note(
         splits={
@@ -145,11 +154,9 @@ def _initial(path: Path | None, start: Start) -> Model | None:
     return model
 
 
-def _learn(
-    tuning: FineTuning, out: Path, init: Model | None, fabric: Fabric
-) -> tuple[ModelCard, str]:
+def _learn(tuning: FineTuning, out: Path, fabric: Fabric) -> tuple[ModelCard, str]:
     config, plan = tuning.config, tuning.config.training
-    state = tuning.first_state(fabric.device, init)
+    state = tuning.first_state(fabric.device)
     best = tuning.selection(fabric.device, out)
     table = out / "validation.csv"
 

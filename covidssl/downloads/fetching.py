@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def fetch(
 
     A file of that name that is there already is taken, unless its checksum or size is not the
     published one. A fetched file whose checksum is wrong is kept as `NAME.rejected`, so that it
-    can be looked at.
+    can be looked at. Where no checksum is published, a zip is held against its own.
 
     Raises:
         UsageError: when another file of that name is there.
@@ -49,14 +51,10 @@ def fetch(
     if not whole.exists():  # else a run was stopped while it computed the checksum
         ResumingDownloader(partial, file.size, progress, patience)(file.url, whole)
     if not _matches(whole, file.hash):
-        rejected = folder / f"{file.name}.rejected"
-        whole.replace(rejected)
-        raise DataError(
-            f"{file.name}: its checksum is not the published one ({file.hash}). It is kept as "
-            f"{rejected.name} to be looked at. Run again; if it fails again, the file has changed "
-            f"at its source."
-        )
+        raise _rejected(whole, path, f"its checksum is not the published one ({file.hash})")
     if file.hash is None:
+        if _is_zip(file) and (fault := _fault_of_zip(whole)):
+            raise _rejected(whole, path, fault)
         log.info("%s: no checksum is published; SHA-256 %s", file.name, sha256_of(whole))
     whole.replace(path)
     return path
@@ -94,9 +92,38 @@ def _matches(path: Path, known_hash: str | None) -> bool:
     return bool(hash_matches(str(path), known_hash))
 
 
+def _rejected(whole: Path, path: Path, fault: str) -> DataError:
+    rejected = path.with_name(f"{path.name}.rejected")
+    whole.replace(rejected)
+    return DataError(
+        f"{path.name}: {fault}. It is kept as {rejected.name} to be looked at. Run again; if it "
+        f"fails again, the file has changed at its source."
+    )
+
+
+def _is_zip(file: RemoteFile) -> bool:
+    return file.name.lower().endswith(".zip")
+
+
+def _fault_of_zip(path: Path) -> str:
+    """What is wrong with a zip, by the checksums of its members; empty when nothing is."""
+    if not zipfile.is_zipfile(path):
+        return "it is no whole zip file"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        return "it is no whole zip file"
+    except (RuntimeError, NotImplementedError):  # a password, or a method of its own
+        return ""
+    return f"its member {damaged} is damaged" if damaged else ""
+
+
 def _refuse_another(file: RemoteFile, path: Path) -> None:
     size = path.stat().st_size
-    right = size == file.size if file.hash is None and file.size is not None else True
+    right = file.hash is not None or file.size in (None, size)
+    if file.hash is None and _is_zip(file):
+        right = right and zipfile.is_zipfile(path)  # all its bytes were read when it was fetched
     if not right or not _matches(path, file.hash):
         raise UsageError(
             f"{path}: is there already ({size} bytes) and is not the file that was published. "

@@ -6,7 +6,6 @@ set of sixty gigabytes would never arrive over a line that drops.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -15,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
 
 from covidssl.errors import CovidsslError, DataError
 from covidssl.files import is_full
@@ -48,6 +49,21 @@ class Patience:
     timeout_seconds: float = 60.0
 
 
+class _Notes(BaseModel):
+    """What is kept of the answer that a partial file is from, as the server said it."""
+
+    url: str = ""
+    etag: str = ""
+    modified: str = ""
+    total: int | None = None
+
+    @property
+    def version(self) -> str:
+        """What a server can be asked to go on with: a strong ETag, else a date; or nothing."""
+        strong = self.etag and not self.etag.startswith("W/")
+        return self.etag if strong else self.modified
+
+
 class _InterruptedError(Exception):
     """This attempt failed; another may go on from what is there."""
 
@@ -56,7 +72,7 @@ class ResumingDownloader:
     """Fetches into a partial file, goes on from it, and moves it to its place when it is whole.
 
     The partial file outlives the process: the next run goes on with it, unless the server says
-    that the file has changed since.
+    that the file has changed since, or gives neither a strong ETag nor a date to tell it by.
 
     Args:
         partial: where the bytes are gathered.
@@ -151,10 +167,14 @@ class ResumingDownloader:
             self._partial.unlink()
             raise _InterruptedError(f"the server went on at byte {begin}, which was not asked for")
         self._check_total(total)
-        self._note(url, response)
-        self._write(response, begin, total)
-        if total is not None and self._here() != total:
-            raise _InterruptedError(f"the connection ended after {self._here()} of {total} bytes")
+        if begin:
+            self._refuse_another_version(response, total)
+            total = total or self._noted().total
+        self._note(url, response, total)
+        self._write(response, begin, total or self._size)
+        whole = total if total is not None else self._size
+        if whole is not None and self._here() != whole:
+            raise _InterruptedError(f"the connection ended after {self._here()} of {whole} bytes")
 
     def _write(self, response: Response, begin: int, total: int | None) -> None:
         done = begin
@@ -176,6 +196,7 @@ class ResumingDownloader:
     def _check_end(self, response: Response) -> None:
         # Nothing comes after the bytes that are here: they are the whole file, or another one's.
         _, total = _place_of(response)
+        self._refuse_another_version(response, total)
         if total == self._here() and self._size in (None, total):
             return
         self._partial.unlink(missing_ok=True)
@@ -191,24 +212,32 @@ class ResumingDownloader:
     def _range(self) -> dict[str, str]:
         if not self._here():
             return {}
-        tag = self._noted().get("etag", "")
-        return {"Range": f"bytes={self._here()}-"} | ({"If-Range": tag} if tag else {})
+        return {"Range": f"bytes={self._here()}-", "If-Range": self._noted().version}
 
-    def _noted(self) -> dict[str, str]:
+    def _noted(self) -> _Notes:
         try:
-            noted = json.loads(self._notes.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return noted if isinstance(noted, dict) else {}
+            return _Notes.model_validate_json(self._notes.read_bytes())
+        except (OSError, ValidationError):
+            return _Notes()
 
-    def _note(self, url: str, response: Response) -> None:
-        tag = response.headers.get("ETag", "")
-        noted = {"url": url, "etag": "" if tag.startswith("W/") else tag}
-        self._notes.write_text(json.dumps(noted), encoding="utf-8")
+    def _note(self, url: str, response: Response, total: int | None) -> None:
+        noted = _Notes(url=url, total=total, **_version_of(response))
+        self._notes.write_text(noted.model_dump_json(), encoding="utf-8")
 
     def _forget_another(self, url: str) -> None:
-        if self._here() and self._noted().get("url") != url:
+        noted = self._noted()
+        # Without a version a server would go on with another file of the same length.
+        if self._here() and (noted.url != url or not noted.version):
             self._partial.unlink()
+
+    def _refuse_another_version(self, response: Response, total: int | None) -> None:
+        """Not every server heeds If-Range: what it goes on with is held against the notes."""
+        noted = self._noted()
+        of = _version_of(response)
+        said = [(noted.etag, of["etag"]), (noted.modified, of["modified"]), (noted.total, total)]
+        if any(before and now and before != now for before, now in said):
+            self._partial.unlink()
+            raise _InterruptedError("the file has changed at the server; beginning anew")
 
 
 def size_at(url: str, patience: Patience | None = None) -> int | None:
@@ -248,6 +277,11 @@ def refuse_answer(response: Response, url: str, name: str) -> None:
             f"{name}: the server sends a web page in its stead. The file has moved, or needs a "
             f"login by now; the set's card in data/ names its source."
         )
+
+
+def _version_of(response: Response) -> dict[str, str]:
+    headers = response.headers
+    return {"etag": headers.get("ETag", ""), "modified": headers.get("Last-Modified", "")}
 
 
 def _place_of(response: Response) -> tuple[int, int | None]:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from covidssl.io.eligible import modality_told
 from covidssl.io.found import ScanFiles, natural_order
-from covidssl.io.series_facts import SeriesFacts, facts_of
+from covidssl.io.series_facts import SeriesFacts, facts_of, flaw_of
 
 _MOST_OFF_AXIAL_DEGREES = 30.0
-_ENOUGH_SLICES = 20
+_ENOUGH_PLACES = 20
 _ENOUGH_COVERED = 0.5
+_CHEST_MM = 300.0
 _AS_THIN_MM = 0.1
 
 Lost = list[tuple[SeriesFacts, str]]
@@ -35,9 +37,12 @@ def choose_series(scans: Sequence[ScanFiles]) -> Choice:
     """Take one series of each patient and study among the DICOM series of one folder.
 
     The rules, each among those that the earlier ones left: CT; no localiser; axial within 30
-    degrees; from the scanner and no reformat; at least 20 slices, or half the length of the longest
-    series; the thinnest slices; a lung kernel; the most slices; the first name. A rule that no
-    series keeps is left out, so that one of them is always read, or refused with its own reason.
+    degrees; at least half as long as the longest series (or as 300 mm), and at 20 places where
+    another one is; from the scanner and no reformat; without gaps and doubled slices; the thinnest
+    slices; a lung kernel; the most slices; the first name. A rule that no series keeps is left out,
+    so that one of them is always read, or refused with its own reason. A series is judged by what
+    most of nine of its headers say; for gaps all headers are read, where series are left to choose
+    among.
 
     Args:
         scans: from `find_scans`; those of other formats, or alone in their folder, are kept.
@@ -75,20 +80,15 @@ def _passed_over(rivals: Sequence[SeriesFacts]) -> dict[str, str]:
 
 
 def _no_ct(left: Sequence[SeriesFacts]) -> Lost:
-    # Only what looks like a modality is quoted: the field may hold anything.
     return [
-        (facts, f"modality {facts.modality if _is_word(facts.modality) else 'not given'}, not CT")
+        (facts, f"modality {modality_told(facts.kind.modality)}, not CT")
         for facts in left
-        if facts.modality != "CT"
+        if facts.kind.modality != "CT"
     ]
 
 
-def _is_word(text: str) -> bool:
-    return text.isalpha() and len(text) <= 8
-
-
 def _localiser(left: Sequence[SeriesFacts]) -> Lost:
-    return [(facts, "a localiser (scout)") for facts in left if facts.localiser]
+    return [(facts, "a localiser (scout)") for facts in left if facts.kind.localiser]
 
 
 def _off_axial(left: Sequence[SeriesFacts]) -> Lost:
@@ -111,14 +111,23 @@ def _reformat(left: Sequence[SeriesFacts]) -> Lost:
 
 def _too_short(left: Sequence[SeriesFacts]) -> Lost:
     longest = max((facts.length_mm or 0.0) for facts in left)
+    enough = _ENOUGH_COVERED * min(longest, _CHEST_MM)
+    long = [facts for facts in left if (facts.length_mm or 0.0) >= enough]
+    many = [facts for facts in long if facts.places >= _ENOUGH_PLACES]
+    stay = {facts.scan.name for facts in many or long}
     lost = []
     for facts in left:
-        covered = (facts.length_mm or 0.0) >= _ENOUGH_COVERED * longest > 0
-        if facts.slices < _ENOUGH_SLICES and not covered:
+        if facts.scan.name not in stay:
             count = "1 slice" if facts.slices == 1 else f"{facts.slices} slices"
             over = f" over {facts.length_mm or 0:.0f} of {longest:.0f} mm" if longest else ""
             lost.append((facts, f"only {count}{over}"))
     return lost
+
+
+def _broken(left: Sequence[SeriesFacts]) -> Lost:
+    # Only now, because all headers have to be read.
+    flaws = [flaw_of(facts) if len(left) > 1 else "" for facts in left]
+    return [(facts, flaw) for facts, flaw in zip(left, flaws, strict=True) if flaw]
 
 
 def _thicker(left: Sequence[SeriesFacts]) -> Lost:
@@ -136,18 +145,12 @@ def _thicker(left: Sequence[SeriesFacts]) -> Lost:
 
 
 def _soft_kernel(left: Sequence[SeriesFacts]) -> Lost:
-    sharp = next((facts.kernel for facts in left if facts.lung_kernel), "")
+    sharp = next((facts.kernel_told for facts in left if facts.lung_kernel), "")
     return [
-        (facts, f"kernel {_kernel(facts)} is none for lungs, {sharp} is")
+        (facts, f"kernel {facts.kernel_told} is none for lungs, {sharp} is")
         for facts in left
         if not facts.lung_kernel
     ]
-
-
-def _kernel(facts: SeriesFacts) -> str:
-    # Quoted only where it looks like one: the field may hold anything.
-    plain = facts.kernel.replace("-", "").replace("+", "").isalnum() and len(facts.kernel) <= 16
-    return facts.kernel if plain else "(not given)"
 
 
 def _fewer(left: Sequence[SeriesFacts]) -> Lost:
@@ -159,8 +162,9 @@ _RULES: tuple[Callable[[Sequence[SeriesFacts]], Lost], ...] = (
     _no_ct,
     _localiser,
     _off_axial,
-    _reformat,
     _too_short,
+    _reformat,
+    _broken,
     _thicker,
     _soft_kernel,
     _fewer,

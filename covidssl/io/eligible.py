@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,17 @@ from covidssl.io.raw import MOST_SHEAR_DEGREES
 
 _MOST_STRETCH = 0.01
 _SAME_DIRECTION = 1e-3
-_LEAST_MAJORITY = 0.9
+_ONE_IN = 10
 _MOST_EDGE = 8192
 _MOST_ORIENTATIONS = 16
+_FEW_LOCALISERS = 2
+
+# DICOM's modalities (PS3.3 C.7.3.1.1.1), as far as they are met with: the field may hold anything.
+_MODALITIES = re.compile(
+    "AR|AU|BI|BMD|CR|CT|DG|DOC|DX|ECG|EPS|ES|GM|HD|IO|IVOCT|IVUS|KO|LS|MG|MR|NM|OCT|OP|OPM|OPT|OT|"
+    "PR|PT|PX|REG|RESP|RF|RG|RTDOSE|RTIMAGE|RTPLAN|RTRECORD|RTSTRUCT|RWV|SC|SEG|SM|SMR|SR|TG|US|"
+    "VA|XA|XC"
+)
 
 
 @dataclass(frozen=True)
@@ -26,11 +35,13 @@ class Eligible:
 
     Attributes:
         headers: of the slices that stay, in the order given.
+        least: how many must stay: fewer are no series to be mended.
         truncated: of those that were left out because their pixels are not whole.
         repairs: what was left out, in plain words.
     """
 
     headers: tuple[SliceHeader, ...]
+    least: int
     truncated: tuple[SliceHeader, ...] = ()
     repairs: tuple[str, ...] = ()
 
@@ -39,6 +50,8 @@ def eligible(
     headers: Sequence[SliceHeader], source: str, mend: bool, grey: bool = False
 ) -> Eligible:
     """Keep what can be slices of one volume; refuse, or with `mend` leave out, what cannot.
+
+    At most one image in ten is left out in all; one or two localisers do not count.
 
     Args:
         headers: of all images of the series.
@@ -51,10 +64,18 @@ def eligible(
             files, several orientations, sizes or pixel spacings, unless they can be left out.
     """
     _check_kind(headers, source, grey)
-    found = Eligible(tuple(headers))
+    total, scouts = len(headers), sum(header.localiser for header in headers)
+    slices = total - scouts if scouts <= _FEW_LOCALISERS else total
+    least = slices - slices // _ONE_IN if mend else total
+    found = Eligible(tuple(headers), max(1, least))
     for step in (_localisers, _truncated, _orientations, _sizes, _spacings):
-        found = step(found, source, mend)
+        found = step(found, source)
     return found
+
+
+def modality_told(word: str) -> str:
+    """A modality as messages may quote it."""
+    return word if _MODALITIES.fullmatch(word) else "of another kind" if word else "not given"
 
 
 def check_directions(orientation: NDArray[np.float64], source: str) -> None:
@@ -84,11 +105,8 @@ def normal_of(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
 def _check_kind(headers: Sequence[SliceHeader], source: str, grey: bool) -> None:
     others = {header.modality for header in headers} - {"CT"}
     if others:
-        # Only what looks like a modality is quoted: the field may hold anything.
-        known = sorted(word for word in others if word.isalpha() and len(word) <= 8)
-        raise ScanError(
-            f"{source}: modality {', '.join(known) or 'not given'}; expected CT.", "not_ct"
-        )
+        told = ", ".join(sorted(set(map(modality_told, others))))
+        raise ScanError(f"{source}: modality {told}; expected CT.", "not_ct")
     if any(header.frames > 1 and header.position_mm is None for header in headers):
         raise ScanError(
             f"{source}: a multi-frame DICOM file that does not say where its frames lie (no "
@@ -121,42 +139,43 @@ def _check_kind(headers: Sequence[SliceHeader], source: str, grey: bool) -> None
             )
 
 
-def _without(found: Eligible, dropped: Callable[[SliceHeader], bool], told: str) -> Eligible:
+def _without(
+    found: Eligible, dropped: Callable[[SliceHeader], bool], what: str, refusal: ScanError
+) -> Eligible:
+    """The series without some of its images, if enough stay."""
     kept = tuple(header for header in found.headers if not dropped(header))
+    total = len(found.headers)
+    if len(kept) == total:
+        return found
+    if len(kept) < found.least:
+        raise refusal
+    told = f"left out {total - len(kept)} of {total} {what}"
     return replace(found, headers=kept, repairs=(*found.repairs, told))
 
 
-def _localisers(found: Eligible, source: str, mend: bool) -> Eligible:
+def _localisers(found: Eligible, source: str) -> Eligible:
     count, total = sum(header.localiser for header in found.headers), len(found.headers)
-    if not count:
-        return found
-    if mend and count < total:
-        told = f"left out {count} of {total} images that are localisers"
-        return _without(found, lambda header: header.localiser, told)
-    raise ScanError(
+    refusal = ScanError(
         f"{source}: {count} of {total} images are localisers (scouts), not axial slices; take them "
         f"out of the folder.",
         "localiser",
     )
+    return _without(found, lambda header: header.localiser, "images that are localisers", refusal)
 
 
-def _truncated(found: Eligible, source: str, mend: bool) -> Eligible:
+def _truncated(found: Eligible, source: str) -> Eligible:
     short = tuple(header for header in found.headers if header.missing_bytes > 0)
-    total = len(found.headers)
-    if not short:
-        return found
-    if mend and len(short) < total:
-        told = f"left out {len(short)} of {total} slices whose files are truncated or damaged"
-        left = _without(found, lambda header: header.missing_bytes > 0, told)
-        return replace(left, truncated=short)
-    raise ScanError(
-        f"{source}: {len(short)} of {total} files are truncated: they end before their last pixel. "
-        f"Copy or export them again.",
+    refusal = ScanError(
+        f"{source}: {len(short)} of {len(found.headers)} files are truncated: they end before "
+        f"their last pixel. Copy or export them again.",
         "truncated",
     )
+    what = "slices whose files are truncated or damaged"
+    left = _without(found, lambda header: header.missing_bytes > 0, what, refusal)
+    return replace(left, truncated=short)
 
 
-def _orientations(found: Eligible, source: str, mend: bool) -> Eligible:
+def _orientations(found: Eligible, source: str) -> Eligible:
     headers, total = found.headers, len(found.headers)
     if total == 1:
         return found
@@ -174,16 +193,19 @@ def _orientations(found: Eligible, source: str, mend: bool) -> Eligible:
     if len(groups) == 1:
         check_directions(way, source)
         return found
-    if mend and len(largest) > total / 2 and np.abs(normal_of(way)).argmax() == 2:
-        check_directions(way, source)
-        kept = {id(headers[index]) for index in largest}
-        told = f"left out {total - len(kept)} of {total} slices in another orientation"
-        return _without(found, lambda header: id(header) not in kept, told)
-    raise ScanError(
+    refusal = ScanError(
         f"{source}: {total - len(groups[0])} of {total} slices lie in another orientation than the "
         f"first; give each orientation a folder of its own.",
         "mixed_orientations",
     )
+    kept = {id(headers[index]) for index in largest}
+    left = _without(
+        found, lambda header: id(header) not in kept, "slices in another orientation", refusal
+    )
+    check_directions(way, source)
+    if np.abs(normal_of(way)).argmax() != 2:
+        raise refusal
+    return left
 
 
 def _same_way(ways: NDArray[np.float64]) -> list[NDArray[np.intp]]:
@@ -199,25 +221,18 @@ def _same_way(ways: NDArray[np.float64]) -> list[NDArray[np.intp]]:
     return groups
 
 
-def _sizes(found: Eligible, source: str, mend: bool) -> Eligible:
+def _sizes(found: Eligible, source: str) -> Eligible:
     sizes = ", ".join(f"{y} x {x}" for y, x in sorted({header.shape for header in found.headers}))
-    return _majority(
-        found,
-        lambda header: header.shape,
-        "of another size",
-        mend,
-        ScanError(f"{source}: slices of several sizes in one series ({sizes}).", "mixed_sizes"),
-    )
+    told = f"{source}: slices of several sizes in one series ({sizes})."
+    refusal = ScanError(told, "mixed_sizes")
+    return _majority(found, lambda header: header.shape, "slices of another size", refusal)
 
 
-def _spacings(found: Eligible, source: str, mend: bool) -> Eligible:
-    found = _majority(
-        found,
-        lambda header: header.spacing_mm,
-        "of another pixel spacing",
-        mend,
-        ScanError(f"{source}: slices of several pixel spacings in one series.", "mixed_spacings"),
-    )
+def _spacings(found: Eligible, source: str) -> Eligible:
+    told = f"{source}: slices of several pixel spacings in one series."
+    refusal = ScanError(told, "mixed_spacings")
+    what = "slices of another pixel spacing"
+    found = _majority(found, lambda header: header.spacing_mm, what, refusal)
     for edge in found.headers[0].spacing_mm or ():
         if not 0 < edge < np.inf:
             raise ScanError(
@@ -227,17 +242,7 @@ def _spacings(found: Eligible, source: str, mend: bool) -> Eligible:
 
 
 def _majority(
-    found: Eligible,
-    of: Callable[[SliceHeader], Hashable],
-    what: str,
-    mend: bool,
-    refusal: ScanError,
+    found: Eligible, of: Callable[[SliceHeader], Hashable], what: str, refusal: ScanError
 ) -> Eligible:
-    counts = Counter(of(header) for header in found.headers)
-    if len(counts) == 1:
-        return found
-    (usual, count), total = counts.most_common(1)[0], len(found.headers)
-    if not mend or count < _LEAST_MAJORITY * total:
-        raise refusal
-    told = f"left out {total - count} of {total} slices {what}"
-    return _without(found, lambda header: of(header) != usual, told)
+    usual = Counter(of(header) for header in found.headers).most_common(1)[0][0]
+    return _without(found, lambda header: of(header) != usual, what, refusal)

@@ -23,7 +23,8 @@ def odd_gaps(along: NDArray[np.float64]) -> tuple[float, NDArray[np.intp]]:
 
 def lacking_in(gaps: NDArray[np.float64], usual: float) -> NDArray[np.intp]:
     """How many slices each gap lacks."""
-    return np.asarray(np.maximum(np.rint(gaps / usual).astype(np.intp) - 1, 0))
+    # Places may be anything, and no series lacks a million.
+    return np.clip(np.rint(gaps / usual), 1, 1e6).astype(np.intp) - 1
 
 
 def are_whole(gaps: NDArray[np.float64], usual: float) -> bool:

@@ -1,8 +1,8 @@
 """DICOM headers, through pydicom: what the series is and where its slices lie; no pixels.
 
-Nothing that could name a patient, study or date is read beyond the series' own identifier (or, where
-that is not given, the study's and the patient's), which is only compared, never shown; `identities`
-alone reads whose scan it is, and gives pseudonyms.
+Nothing that could name a patient, study or date is read beyond the series' own identifier (where
+it is not given, the study's and the patient's), and that is only compared, never shown;
+`identities` alone reads whose scan it is, and gives pseudonyms.
 """
 
 from __future__ import annotations

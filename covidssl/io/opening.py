@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from covidssl.errors import ScanError
-
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _PLAIN = "1.2.840.10008.1.2.1"
 _PIECE = 2**16
 _STEP = 2**22
 
-MOST_HEADER_BYTES = 2**24
-"""No header of a single slice is longer."""
+_ITEM = bytes.fromhex("feff00e0")
+_MOST_ITEMS = 200_000  # of sequences: functional groups have some ten for each frame
 
-MOST_FRAMES_BYTES = 2**26
-"""Nor one with the functional groups of all frames."""
+MOST_HEADER_BYTES = 2**22
+"""What says whose a slice is stands in the first bytes of its header."""
+
+MOST_FRAMES_BYTES = 2**25
+"""No header is longer, nor one with the functional groups of all frames."""
 
 
 class Opened(NamedTuple):
@@ -34,10 +35,14 @@ class Opened(NamedTuple):
     size: int
 
 
-class _DeflatedFrom(Exception):
+class _DeflatedError(Exception):
     def __init__(self, at: int) -> None:
         super().__init__(at)
         self.at = at
+
+
+class _ImpossibleError(Exception):
+    """A deflated file within a deflated file, or a header of nothing but items."""
 
 
 class _Guarded(io.BufferedReader):
@@ -45,8 +50,13 @@ class _Guarded(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
-            raise _DeflatedFrom(self.tell())
+            raise _DeflatedError(self.tell())
         return super().read(size)
+
+    @property
+    def name(self) -> str:
+        """None: pydicom looks at the file of this name, and keeps it."""
+        return ""
 
 
 def open_dicom(
@@ -64,7 +74,6 @@ def open_dicom(
         pixels: read on to the pixels and what stands behind them.
 
     Raises:
-        ScanError: when there is no end to what is deflated in what is deflated.
         Exception: whatever pydicom or zlib makes of damage; callers turn it into a refusal.
     """
     if isinstance(file, Path):
@@ -78,7 +87,7 @@ def _opened(file: Any, tags: Sequence[Any], most: int, pixels: bool) -> Opened:
     try:
         try:
             dataset = _read(guarded, tags, pixels)
-        except _DeflatedFrom as found:
+        except _DeflatedError as found:
             dataset = _read_inflated(_inflated(guarded, found.at, most), tags, pixels)
         return Opened(dataset, guarded.tell(), guarded.seek(0, io.SEEK_END))
     finally:
@@ -96,11 +105,9 @@ def _read(file: IO[bytes], tags: Sequence[Any], pixels: bool) -> Any:
 
 def _read_inflated(plain: io.BytesIO, tags: Sequence[Any], pixels: bool) -> Any:
     try:
-        dataset = _read(_Guarded(plain), tags, pixels)  # type: ignore[arg-type]
-    except _DeflatedFrom:
-        raise ScanError(
-            "a DICOM file with a header that cannot be. Export it again.", "damaged_header"
-        ) from None
+        dataset = _read(_Guarded(plain), tags, pixels)
+    except _DeflatedError:
+        raise _ImpossibleError from None
     dataset.file_meta.TransferSyntaxUID = DEFLATED
     return dataset
 
@@ -118,5 +125,8 @@ def _inflated(file: io.BufferedReader, at: int, most: int) -> io.BytesIO:
         if not piece:
             break
         left -= plain.write(engine.decompress(piece, min(left, _STEP)))
+    # Each costs pydicom a hundred times the memory that it takes in the file.
+    if plain.getvalue().count(_ITEM) > _MOST_ITEMS:
+        raise _ImpossibleError
     plain.seek(0)
     return plain

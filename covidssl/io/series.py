@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,14 +222,16 @@ def _check_acquisitions(line: _Line, source: str) -> None:
     # Step by step each slice may have a number of its own: these are no stacks.
     spans = sorted((of[0], of[-1]) for name, of in places.items()
                    if name and len(of) >= _LEAST_ACQUISITION)  # fmt: skip
-    for (low, high), (next_low, next_high) in pairwise(spans):
-        shared = min(high, next_high) - next_low
-        if shared > _MOST_OVERLAP * min(high - low, next_high - next_low):
+    furthest = spans[0] if spans else (0.0, 0.0)
+    for low, high in spans[1:]:
+        shared = min(high, furthest[1]) - low
+        if shared > _MOST_OVERLAP * min(high - low, furthest[1] - furthest[0]):
             raise ScanError(
-                f"{source}: {len(spans)} acquisitions (by number) lie in each other over "
-                f"{shared:.0f} mm; expected one. Give each a folder of its own.",
+                f"{source}: {len(spans)} acquisitions (by their numbers) lie in each other, two of "
+                f"them over {shared:.0f} mm; expected one. Give each a folder of its own.",
                 "several_acquisitions",
             )
+        furthest = max(furthest, (low, high), key=lambda span: span[1])
 
 
 def _grid(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from covidssl.errors import ScanError
 from covidssl.io.archive import open_member
 from covidssl.io.found import ScanFiles
+from covidssl.io.gaps import SAME_PLACE_MM, odd_gaps
 from covidssl.io.multiframe import Frame
+from covidssl.io.opening import MOST_FRAMES_BYTES, open_dicom
 from covidssl.io.refusals import refusing
 
 _TAGS = [
@@ -33,6 +36,7 @@ _TAGS = [
 _SAMPLE = 9
 _MOST_FRAMES = 10_000
 _SAME_PLACE_DECIMALS = 2  # of a mm
+_SAME_WAY = 0.999  # cosine of 2.6 degrees
 
 # Sharp kernels for lung and bone, by maker.
 _LUNG_KERNELS = (
@@ -44,6 +48,37 @@ _LUNG_KERNELS = (
 )
 
 
+# Kernels that may be quoted: the field may hold anything.
+_QUOTED_KERNELS = (
+    re.compile(r"[A-Z][A-Za-z]?[A-Z]{0,2}[-+]?\d{1,3}[a-z]?"),  # Siemens, Canon
+    re.compile(r"STANDARD|STND|SOFT|DETAIL|EDGE|CHST|LUNG|BONE|BONEPLUS", re.IGNORECASE),  # GE
+    re.compile(r"[A-EL]|[LUY][A-D]|Y-(DETAIL|SHARP)", re.IGNORECASE),  # Philips
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the slices of a series have in common, of one header.
+
+    Attributes:
+        modality: CT, PT, ...; empty when not given.
+        localiser: whether it is a scout.
+        normal: direction across the slice, of length 1, (3,) LPS; None when not given.
+    """
+
+    modality: str
+    localiser: bool
+    normal: NDArray[np.float64] | None
+
+    def is_like(self, other: Kind) -> bool:
+        """Whether slices of both kinds can lie in one stack."""
+        if (self.modality, self.localiser) != (other.modality, other.localiser):
+            return False
+        if self.normal is None or other.normal is None:
+            return self.normal is other.normal
+        return float(self.normal @ other.normal) > _SAME_WAY
+
+
 @dataclass(frozen=True)
 class SeriesFacts:
     """What is known of one series; None where the headers do not say.
@@ -51,11 +86,10 @@ class SeriesFacts:
     Attributes:
         scan: the series.
         owner: patient and study, only for comparing.
-        modality: CT, PT, ...; empty when the headers could not be read.
-        localiser: whether it is a scout.
+        kind: what most of the headers looked at have in common.
         original: whether it came from the scanner as axial slices, and is no reformat.
-        off_axial_degrees: angle between its slices and the axial plane.
         slices: how many.
+        places: at how many places they lie.
         length_mm: from its first slice to its last.
         thin_mm: the larger of slice thickness and slice distance.
         kernel: the reconstruction kernel.
@@ -63,19 +97,32 @@ class SeriesFacts:
 
     scan: ScanFiles
     owner: tuple[str, str]
-    modality: str
-    localiser: bool
+    kind: Kind
     original: bool
-    off_axial_degrees: float | None
     slices: int
+    places: int
     length_mm: float | None
     thin_mm: float | None
     kernel: str
 
     @property
+    def off_axial_degrees(self) -> float | None:
+        """Angle between its slices and the axial plane."""
+        if self.kind.normal is None:
+            return None
+        return float(np.degrees(np.arccos(min(1.0, abs(self.kind.normal[2])))))
+
+    @property
     def lung_kernel(self) -> bool:
         """Whether the kernel is one of those made for lungs."""
         return any(family.match(self.kernel) for family in _LUNG_KERNELS)
+
+    @property
+    def kernel_told(self) -> str:
+        """The kernel as messages may quote it."""
+        if any(family.fullmatch(self.kernel) for family in _QUOTED_KERNELS):
+            return self.kernel
+        return "of another name" if self.kernel else "(not given)"
 
 
 def facts_of(scan: ScanFiles) -> SeriesFacts:
@@ -83,9 +130,34 @@ def facts_of(scan: ScanFiles) -> SeriesFacts:
     try:
         return _read(scan)
     except ScanError:
+        count = len(scan.paths)
         return SeriesFacts(
-            scan, ("", ""), "", False, False, None, len(scan.paths), None, None, ""
+            scan, ("", ""), Kind("", False, None), False, count, count, None, None, ""
         )  # fmt: skip
+
+
+def flaw_of(facts: SeriesFacts) -> str:
+    """Why the slices of a series make no even stack, with numbers, or empty; reads all headers."""
+    scan, kind = facts.scan, facts.kind
+    if kind.normal is None:
+        return ""
+    try:
+        headers = (_header(scan, path) for path in scan.paths)
+        with refusing(scan.name, "DICOM"):
+            along = np.sort(_along(headers, kind))
+            doubled = int(np.count_nonzero(np.diff(along) < SAME_PLACE_MM))
+            if doubled:
+                return f"{doubled} of its slices lie at places that are taken already"
+            if len(along) < 2:
+                return ""
+            usual, odd = odd_gaps(along)
+            if not odd.size:
+                return ""
+            widest = float(np.diff(along)[odd].max())
+    except ScanError:
+        return "its headers cannot all be read"
+    times = "once" if odd.size == 1 else f"{odd.size} times"
+    return f"has gaps: {times} not {usual:.3g} mm from slice to slice, but up to {widest:.3g}"
 
 
 def _read(scan: ScanFiles) -> SeriesFacts:
@@ -93,55 +165,63 @@ def _read(scan: ScanFiles) -> SeriesFacts:
     sample = sorted({round(i) for i in np.linspace(0, count - 1, min(_SAMPLE, count))})
     headers = [_header(scan, scan.paths[index]) for index in sample]
     with refusing(scan.name, "DICOM"):
-        first = Frame(headers[0])
-        normal = _normal(first)
-        slices = count * first.frames
+        kinds = [_kind(Frame(header)) for header in headers]
+        # The first file may be a scout: what most are like counts.
+        kind = max(kinds, key=lambda one: sum(one.is_like(other) for other in kinds))
+        usual = [header for header, one in zip(headers, kinds, strict=True) if one.is_like(kind)]
+        slices = places = count * Frame(usual[0]).frames
         length = distance = None
-        if normal is not None:
-            along = _along(headers, normal)
+        along = _along(usual, kind)
+        if along.size:
             steps = np.diff(along)
             if len(along) < slices and not ((steps > 0).all() or (steps < 0).all()):
-                along = _along([_header(scan, path) for path in scan.paths], normal)
-            places = len(np.unique(along.round(_SAME_PLACE_DECIMALS)))
-            every = slices if len(along) < slices else places
-            if len(along) > 1 and every > 1:
+                along = _along((_header(scan, path) for path in scan.paths), kind)
+                places = min(places, len(np.unique(along.round(_SAME_PLACE_DECIMALS))))
+            elif len(along) >= slices:
+                places = len(np.unique(along.round(_SAME_PLACE_DECIMALS)))
+            if len(along) > 1 and places > 1:
                 length = float(np.ptp(along))
-                distance = length / (every - 1)
-        return _facts(scan, first, normal, slices, length, distance)
+                distance = length / (places - 1)
+        return _facts(scan, usual, kind, (slices, places), (length, distance))
 
 
 def _facts(
     scan: ScanFiles,
-    header: Frame,
-    normal: NDArray[np.float64] | None,
-    slices: int,
-    length_mm: float | None,
-    distance_mm: float | None,
+    headers: Sequence[Any],
+    kind: Kind,
+    counts: tuple[int, int],
+    span_mm: tuple[float | None, float | None],
 ) -> SeriesFacts:
-    words = [word.upper() for word in _texts(header.get("ImageType"))]
-    off = None if normal is None else float(np.degrees(np.arccos(min(1.0, abs(normal[2])))))
-    thickness = float(header.get("SliceThickness") or 0.0)
-    known = [edge for edge in (thickness, distance_mm) if edge and 0 < edge < np.inf]
+    header = Frame(headers[0])
+    words = _words(header)
+    thicknesses = Counter(float(Frame(one).get("SliceThickness") or 0.0) for one in headers)
+    thickness = thicknesses.most_common(1)[0][0]
+    known = [edge for edge in (thickness, span_mm[1]) if edge and 0 < edge < np.inf]
     kernel = _texts(header.get("ConvolutionKernel"))
     return SeriesFacts(
         scan=scan,
         owner=(str(header.get("PatientID") or ""), str(header.get("StudyInstanceUID") or "")),
-        modality=str(header.get("Modality") or ""),
-        localiser="LOCALIZER" in words,
+        kind=kind,
         original="DERIVED" not in words and "SECONDARY" not in words,
-        off_axial_degrees=off,
-        slices=slices,
-        length_mm=length_mm,
+        slices=counts[0],
+        places=counts[1],
+        length_mm=span_mm[0],
         thin_mm=max(known) if known else None,
         kernel=kernel[0].strip() if kernel else "",
     )
 
 
 def _header(scan: ScanFiles, path: Path) -> Any:
-    import pydicom
-
     with refusing(scan.name, "DICOM"), open_member(scan.archive, path) as file:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+        return open_dicom(file, _TAGS, MOST_FRAMES_BYTES).dataset
+
+
+def _kind(header: Frame) -> Kind:
+    return Kind(str(header.get("Modality") or ""), "LOCALIZER" in _words(header), _normal(header))
+
+
+def _words(header: Frame) -> list[str]:
+    return [word.upper() for word in _texts(header.get("ImageType"))]
 
 
 def _normal(header: Frame) -> NDArray[np.float64] | None:
@@ -155,14 +235,18 @@ def _normal(header: Frame) -> NDArray[np.float64] | None:
     return normal / length if 0 < length < np.inf else None
 
 
-def _along(headers: Sequence[Any], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places of all frames along the normal, in mm."""
-    places = []
+def _along(headers: Iterable[Any], kind: Kind) -> NDArray[np.float64]:
+    """Places along its normal of all frames of the files of a kind, in mm."""
+    places: list[float] = []
+    if kind.normal is None:
+        return np.array(places)
     for header in headers:
+        if not _kind(Frame(header)).is_like(kind):
+            continue
         for index in range(min(Frame(header).frames, _MOST_FRAMES)):
             value = Frame(header, index).get("ImagePositionPatient")
             if value is not None and len(value) == 3:
-                places.append(float(np.dot([float(number) for number in value], normal)))
+                places.append(float(np.dot([float(number) for number in value], kind.normal)))
     along = np.array(places)
     return along[np.isfinite(along)]
 

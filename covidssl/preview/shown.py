@@ -14,6 +14,7 @@ from covidssl.errors import DataError
 from covidssl.frames import unit_from_frames
 from covidssl.hounsfield import Pixels
 from covidssl.lesions import LesionParams, Rendered, render
+from covidssl.pack import Pack
 from covidssl.preview.drawing import Plan
 from covidssl.store import Store
 
@@ -77,7 +78,9 @@ def shown_slices(stored: StoredFrames, plan: Plan) -> Shown:
     )
 
 
-def _slice_mm(store: Store, scan: str) -> float:
+def _slice_mm(store: Store | Pack, scan: str) -> float:
+    if not isinstance(store, Store):
+        raise DataError("A pack knows no distance of slices; a slab needs the store itself.")
     distance = next(row.spacing_z_mm for row in store.manifest if row.scan == scan)
     if distance is None:
         raise DataError(f"{scan}: the distance of its slices is not known; a slab needs it.")

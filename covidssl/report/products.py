@@ -173,7 +173,7 @@ def _scores(folder: Path) -> list[Block]:
         )
     ]
     # Leakage stands above all else already.
-    told = [t for t in found.warnings if not found.leakage or not t.endswith(found.leakage)]
+    told = [t for t in found.warnings if (t.partition(": ")[2] or t) not in found.leakage]
     blocks += [Note(text, True) for text in told]
     rival = found.rival or {}
     if "auroc" in rival and "auroc" in found.model:

@@ -13,37 +13,58 @@ from covidssl.splits.file import (
 from covidssl.splits.gate import (
     Proposed,
     propose,
+    refuse_early,
     refuse_leaks,
-    refuse_patients_in_two_splits,
     settle,
 )
 from covidssl.splits.leaks import Leak, SetAside, leakage_in_words, leaks, set_aside
+from covidssl.splits.learnt import (
+    LEARNT_FROM,
+    UNKNOWN,
+    Learnt,
+    Overlap,
+    StartsFrom,
+    learnt_from,
+    overlap,
+)
 from covidssl.splits.plan import Assigned, SplitPlan, group_kind
 from covidssl.splits.prints import Prints
+from covidssl.splits.runs import blocks_for, groups_of_scans, in_runs, widest_gap
 
 __all__ = [
+    "LEARNT_FROM",
+    "UNKNOWN",
     "Assigned",
     "Leak",
+    "Learnt",
+    "Overlap",
     "Prints",
     "Proposed",
     "SetAside",
     "SplitNotes",
     "SplitPlan",
     "SplitRecord",
+    "StartsFrom",
+    "blocks_for",
     "check_splits",
     "group_kind",
+    "groups_of_scans",
+    "in_runs",
     "leakage_in_words",
     "leaks",
+    "learnt_from",
+    "overlap",
     "propose",
     "read_split_file",
     "read_splits",
+    "refuse_early",
     "refuse_leaks",
-    "refuse_patients_in_two_splits",
     "set_aside",
     "settle",
     "split_dataset",
     "splits_fingerprint",
     "take_fraction",
+    "widest_gap",
     "write_split_files",
     "write_splits",
 ]

@@ -15,10 +15,12 @@ from covidssl.errors import DataError
 from covidssl.randomness import numpy_generator
 from covidssl.splits.plan import Assigned, Kind, SplitPlan, run_name
 from covidssl.splits.prints import Prints
+from covidssl.splits.runs import widest_gap
 
 log = logging.getLogger(__name__)
 
 _SPLIT_STREAM, _FRACTION_STREAM = 21, 22
+_MOST_LOST = 1 / 3  # of the training scans, to gaps, without a warning
 
 
 def split_dataset(
@@ -43,6 +45,7 @@ def split_dataset(
     if kind != "given":
         _warn_of_marks(dataset, kind)
     scans = dataset.scans
+    hint = ""
     if kind == "given":
         assigned = _given(dataset)
     elif kind == "patient":
@@ -54,14 +57,33 @@ def split_dataset(
         assigned = _deal(scans, {scan.name: scan.name for scan in scans}, plan, seed)
         assigned = [replace(one, group=one.scan.patient or one.group) for one in assigned]
     else:
+        plan = with_bearable_gap(plan, dataset)
         assigned = _blocked(scans, plan)
+        hint = (
+            f" It was cut into {plan.blocks} blocks of each class with a gap of {plan.gap} scans: "
+            f"--set split.blocks, split.gap, split.test_blocks."
+        )
     assigned = take_fraction(assigned, plan, seed)
-    check_splits(assigned, dataset)
+    check_splits(assigned, dataset, hint)
     return assigned
 
 
-def check_splits(assigned: Sequence[Assigned], dataset: Dataset) -> None:
-    """Refuse splits that cannot be used.
+def with_bearable_gap(plan: SplitPlan, dataset: Dataset) -> SplitPlan:
+    """A plan of blocks whose gap runs through no neighbour of a border."""
+    sizes = [sum(scan.positive == positive for scan in dataset.scans) for positive in (False, True)]
+    widest = widest_gap(sizes, plan.blocks)
+    if plan.gap <= widest:
+        return plan
+    log.warning(
+        "%s: a gap of %d scans is too wide for %d blocks of %d scans; %d are left out at each "
+        "border, half a block.", dataset.name, plan.gap, plan.blocks, min(sizes) // plan.blocks,
+        widest,
+    )  # fmt: skip
+    return plan.model_copy(update={"gap": widest})
+
+
+def check_splits(assigned: Sequence[Assigned], dataset: Dataset, hint: str = "") -> None:
+    """Refuse splits that cannot be used; `hint` says what they were made with.
 
     Raises:
         DataError: for a split without one of the classes, and where nothing is left to train or
@@ -74,7 +96,7 @@ def check_splits(assigned: Sequence[Assigned], dataset: Dataset) -> None:
             if not counts[split, positive]:
                 raise DataError(
                     f"{dataset.name}: the {split} split holds no scan of class "
-                    f"'{dataset.classes[positive]}'. Change the split, or give more scans."
+                    f"'{dataset.classes[positive]}'. Change the split, or give more scans.{hint}"
                 )
 
 
@@ -124,7 +146,7 @@ def take_fraction(assigned: list[Assigned], plan: SplitPlan, seed: int) -> list[
     return [
         one
         if one.split not in ("train", "validation") or (one.split, one.group) in kept
-        else replace(one, split="unused")
+        else replace(one, split="unused", was=one.split)
         for one in assigned
     ]
 
@@ -221,15 +243,24 @@ def _deal(
 
 def _blocked(scans: Sequence[LabelledScan], plan: SplitPlan) -> list[Assigned]:
     assigned = []
+    learnt, lost = 0, 0
     for positive in (False, True):
         ordered = [scan for scan in scans if scan.positive == positive]  # natural file order
         edges = np.linspace(0, len(ordered), plan.blocks + 1).round().astype(int)
         block_of = np.searchsorted(edges, np.arange(len(ordered)), side="right") - 1
         splits = [_block_split(int(block), plan) for block in block_of]
         gaps = _gap_places(splits, plan.gap)
+        learnt += splits.count("train")
+        lost += sum(splits[place] == "train" for place in gaps)
         for place, scan in enumerate(ordered):
             group = scan.patient or run_name(positive, place // plan.run_length)
             assigned.append(Assigned(scan, group, "gap" if place in gaps else splits[place]))
+    if lost > _MOST_LOST * learnt:
+        log.warning(
+            "The gaps between blocks take %d of %d training scans (%d blocks a class, a gap of %d "
+            "scans); fewer test_blocks leave more to learn from.", lost, learnt, plan.blocks,
+            plan.gap,
+        )  # fmt: skip
     return assigned
 
 

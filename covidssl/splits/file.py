@@ -116,21 +116,11 @@ def read_split_file(path: Path, dataset: Dataset) -> tuple[list[Assigned], Split
         raise UsageError(f"{path}: there is no such file of splits.")
     rows = _rows(path)
     assigned = _joined(path.name, rows, dataset)
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
+    record = _as_described(
+        path, assigned, "Take that file away, and the CSV counts as given by you."
+    )
+    if record is None:
         return assigned, SplitNotes(kind="file", reason=BY_THE_USER)
-    try:
-        record = SplitRecord.model_validate(json.loads(beside.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
-        raise DataError(
-            f"{beside.name}: is no description of a split ({FORMAT}). Mend it; or take it away, "
-            f"and the CSV counts as given by you."
-        ) from error
-    if record.fingerprint != splits_fingerprint(assigned):
-        raise DataError(
-            f"{path.name}: was changed since {beside.name} was written, which says why it is as it "
-            f"is. Take that file away, and the CSV counts as given by you."
-        )
     notes = {name: getattr(record, name) for name in SplitNotes.model_fields}
     return assigned, SplitNotes(**notes | {"leaks": (), "leakage_allowed": False})
 
@@ -157,7 +147,8 @@ def read_splits(path: Path, dataset: Dataset) -> list[Assigned]:
     """The splits of a run, joined with the scans of a dataset by their names.
 
     Raises:
-        DataError: when the dataset lacks a scan of the splits, or labels it otherwise.
+        DataError: when the dataset lacks a scan of the splits, labels it otherwise or knows it to
+            be of another patient, or when the CSV is no longer what the JSON beside it says.
     """
     scans = {scan.name: scan for scan in dataset.scans}
     assigned = []
@@ -169,17 +160,53 @@ def read_splits(path: Path, dataset: Dataset) -> list[Assigned]:
                 f"{path}: {row['scan']} {problem} ({dataset.name}). Give the dataset that the run "
                 f"was trained on, or --split all for another one."
             )
+        _same_patient(scan, row["patient"], f"{path}")
         scan = replace(scan, patient=row["patient"] or None)
         assigned.append(Assigned(scan, row["group"], row["split"]))
+    _as_described(path, assigned, "Give the run's own splits.csv back, or train again.")
     return assigned
 
 
 def splits_fingerprint(assigned: Sequence[Assigned]) -> str:
-    """SHA-256 over scan, label, group and split of every scan, whatever their order."""
+    """SHA-256 over scan, label, group, split and known patient of all, whatever their order."""
     lines = sorted(
-        json.dumps([one.scan.name, one.scan.positive, one.group, one.split]) for one in assigned
+        json.dumps(
+            [
+                *(one.scan.name, one.scan.positive, one.group, one.split),
+                *([one.scan.patient] if one.scan.patient else []),
+            ]
+        )
+        for one in assigned
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _as_described(path: Path, assigned: Sequence[Assigned], advice: str) -> SplitRecord | None:
+    """What the JSON beside a table of splits says; None where there is none."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return None
+    try:
+        record = SplitRecord.model_validate(json.loads(beside.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError) as error:
+        raise DataError(
+            f"{beside.name}: is no description of a split ({FORMAT}). Mend it. {advice}"
+        ) from error
+    if record.fingerprint != splits_fingerprint(assigned):
+        raise DataError(
+            f"{path.name}: was changed since {beside.name} was written, which says why it is as it "
+            f"is. {advice}"
+        )
+    return record
+
+
+def _same_patient(scan: LabelledScan, written: str, where: str) -> None:
+    # An identifier of a patient is in no message.
+    if scan.patient and written and written != scan.patient:
+        raise DataError(
+            f"{where}: {scan.name} is of another patient than the dataset says. Mend the column "
+            f"'patient', or leave it out."
+        )
 
 
 def _rows(path: Path) -> dict[str, tuple[int, Mapping[str, str]]]:
@@ -233,6 +260,8 @@ def _one(scan: LabelledScan, row: Mapping[str, str], where: str) -> Assigned:
     split = word if word in _LEFT_OUT else split_of_word(word, where)
     if split is None:
         raise DataError(f"{where}: {scan.name} has no split; 'unused' leaves it out.")
-    patient = row.get("patient", "").strip() or scan.patient
+    written = row.get("patient", "").strip()
+    _same_patient(scan, written, where)
+    patient = scan.patient or written or None
     group = row.get("group", "").strip() or patient or scan.name
     return Assigned(replace(scan, patient=patient), group, split)

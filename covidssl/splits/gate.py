@@ -12,11 +12,19 @@ from pathlib import Path
 
 from covidssl.datasets import Dataset
 from covidssl.errors import DataError
-from covidssl.splits.dealing import check_splits, kind_of, split_dataset, take_fraction
+from covidssl.splits.dealing import (
+    check_splits,
+    kind_of,
+    split_dataset,
+    take_fraction,
+    with_bearable_gap,
+)
 from covidssl.splits.file import SplitNotes, read_split_file, splits_fingerprint
 from covidssl.splits.leaks import Leak, leakage_in_words, leaks, set_aside
+from covidssl.splits.learnt import StartsFrom, leaks_of_start
 from covidssl.splits.plan import Assigned, SplitPlan
 from covidssl.splits.prints import Prints
+from covidssl.splits.runs import in_runs
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +82,8 @@ def propose(dataset: Dataset, plan: SplitPlan, seed: int, file: Path | None = No
         return Proposed(dataset, plan, seed, notes, assigned)
     kind = kind_of(dataset, plan)
     plan = plan.model_copy(update={"kind": kind})
+    if kind == "blocked":
+        plan = with_bearable_gap(plan, dataset)
     notes = SplitNotes(
         kind=kind, reason=_reason(plan), seed=seed, plan=plan.model_dump(mode="json")
     )
@@ -81,18 +91,21 @@ def propose(dataset: Dataset, plan: SplitPlan, seed: int, file: Path | None = No
     return Proposed(dataset, plan, seed, notes, dealt)
 
 
-def refuse_patients_in_two_splits(proposed: Proposed, allowed: bool) -> None:
-    """Refuse early what can be seen without a picture.
+def refuse_early(proposed: Proposed, allowed: bool, start: StartsFrom | None = None) -> None:
+    """Refuse what can be seen without a picture.
 
     Raises:
-        DataError: when a patient stands in two splits, unless that is allowed.
+        DataError: when a patient stands in two splits, or the model that is started from learnt on
+            a split that leaks, unless that is allowed.
     """
+    found = list(leaks_of_start((), start)) if start else []
     if proposed.assigned is not None:
-        refuse_leaks(proposed.dataset, leaks(proposed.assigned), allowed)
+        found += leaks(proposed.assigned)
+    refuse_leaks(proposed.dataset, found, allowed)
 
 
 def settle(
-    proposed: Proposed, prints: Prints, allowed: bool = False
+    proposed: Proposed, prints: Prints, allowed: bool = False, start: StartsFrom | None = None
 ) -> tuple[list[Assigned], SplitNotes]:
     """The split to train on, and what is to be said of it: what was left out, and what leaks.
 
@@ -100,6 +113,7 @@ def settle(
         proposed: the split.
         prints: of the scans that could be read.
         allowed: whether a split that leaks will be used, with a note on every page.
+        start: the model whose classifier is started from; what it has learnt leaks too.
 
     Raises:
         DataError: when nothing is left of a class.
@@ -112,7 +126,8 @@ def settle(
     if wanted or (wanted is None and notes.kind in _SET_ASIDE_BY_ITSELF):
         assigned, notes = _cleaned(assigned, notes, prints, bool(wanted))
         check_splits(assigned, dataset)
-    found = leaks(assigned, prints)
+    assigned = in_runs(assigned, prints, proposed.plan.run_length)
+    found = (*(leaks_of_start(assigned, start, prints) if start else ()), *leaks(assigned, prints))
     update = {"leaks": found, "leakage_allowed": allowed and bool(found)}
     return assigned, notes.model_copy(update=update)
 
@@ -156,6 +171,11 @@ def _cleaned(
 
 def _advice(found: Sequence[Leak]) -> str:
     kinds = {leak.kind for leak in found}
+    if "init" in kinds:
+        return (
+            "Start from a model that learnt on this split's own training scans, such as with its "
+            "run's --splits RUN/splits.csv, or from none."
+        )
     if "patient" in kinds:
         return "Split by patient, not by scan: --set split.kind=patient."
     if "order" in kinds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict
 
 from covidssl.datasets import SPLITS
 from covidssl.duplicates import MOST_BITS
-from covidssl.file_order import WITHIN, order_effect
-from covidssl.io import natural_order
+from covidssl.file_order import WITHIN
 from covidssl.splits.plan import Assigned
 from covidssl.splits.prints import Prints
+from covidssl.splits.runs import order_of
 
 _EXAMPLES = 5
 _LEAST_TORN = 0.1  # below it are the few at the borders of blocks, and what chance finds alike
@@ -28,7 +28,8 @@ class Leak(BaseModel):
 
     Attributes:
         kind: `equal` voxels in two splits; `near` duplicates in two splits; one `patient` in two;
-            file `order` that carries patients and is torn apart.
+            file `order` that carries patients and is torn apart; `init`, what the model that is
+            started from has learnt.
         count: pairs, patients, or test scans that it is about.
         text: in words, with numbers and the first example.
         examples: names of the first few pairs.
@@ -36,7 +37,7 @@ class Leak(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["equal", "near", "patient", "order"]
+    kind: Literal["equal", "near", "patient", "order", "init"]
     count: int
     text: str
     examples: tuple[tuple[str, str], ...]
@@ -90,7 +91,8 @@ def set_aside(
     """
     split_of = {one.scan.name: one.split for one in assigned if one.split in SPLITS}
     out: dict[str, SetAside] = {}
-    pairs = [(prints.names[a], prints.names[b], int(bits)) for a, b, bits in prints.alike]
+    alike = prints.alike[_apart(split_of, prints, prints.alike)]
+    pairs = [(prints.names[a], prints.names[b], int(bits)) for a, b, bits in alike]
     # What goes because of the test split draws nobody out of train any more.
     for stays in reversed(SPLITS):
         for pair in pairs:
@@ -121,7 +123,7 @@ def _patients(assigned: Sequence[Assigned]) -> Iterator[Leak]:
     yield Leak(
         kind="patient",
         count=len(torn),
-        text=f"{_many(len(torn), 'patient')} in more than one split; first: {name} ({split}) and "
+        text=f"{many(len(torn), 'patient')} in more than one split; first: {name} ({split}) and "
         f"{other} ({other_split}) are of one patient",
         examples=tuple(examples),
     )
@@ -134,25 +136,27 @@ def _duplicates(assigned: Sequence[Assigned], prints: Prints) -> Iterator[Leak]:
         ("equal", "scans with the same voxels", prints.equal),
         ("near", near, prints.near),
     ):
-        across = list(_across(of, prints.names, pairs))
+        torn = pairs[_apart({name: one.split for name, one in of.items()}, prints, pairs)]
+        across = [(of[prints.names[a]], of[prints.names[b]]) for a, b, _ in torn]
         if across:
             yield Leak.model_validate(
                 {
                     "kind": kind,
                     "count": len(across),
-                    "text": f"{_many(len(across), 'pair')} of {what} {_of_splits(across)}",
+                    "text": f"{many(len(across), 'pair')} of {what} {_of_splits(across)}",
                     "examples": [(a.scan.name, b.scan.name) for a, b in across[:_EXAMPLES]],
                 }
             )
 
 
-def _across(
-    of: dict[str, Assigned], names: Sequence[str], pairs: NDArray[np.int64]
-) -> Iterator[tuple[Assigned, Assigned]]:
-    for a, b, _ in pairs:
-        first, second = of.get(names[a]), of.get(names[b])
-        if first and second and first.split != second.split:
-            yield first, second
+def _apart(
+    split_of: Mapping[str, str], prints: Prints, pairs: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which pairs (P, 2 or more) stand in two splits."""
+    code = {split: number for number, split in enumerate(SPLITS)}
+    place = np.array([code.get(split_of.get(name, ""), -1) for name in prints.names], np.int64)
+    first, second = place[pairs[:, 0]], place[pairs[:, 1]]
+    return (first >= 0) & (second >= 0) & (first != second)
 
 
 def _of_splits(across: Sequence[tuple[Assigned, Assigned]]) -> str:
@@ -167,41 +171,51 @@ def _of_splits(across: Sequence[tuple[Assigned, Assigned]]) -> str:
 
 def _order(assigned: Sequence[Assigned], prints: Prints) -> Iterator[Leak]:
     """Order that carries patients, where none are known and the split tears them apart."""
-    row = {name: place for place, name in enumerate(prints.names)}
-    ordered = sorted(
-        (one for one in assigned if not one.scan.patient and one.scan.name in row),
-        key=lambda one: natural_order(one.scan.name),
-    )
-    part = np.array([int(one.scan.positive) for one in ordered], dtype=np.int64)
-    if not len(part) or np.bincount(part).max() < 3:
+    of = {one.scan.name: one for one in assigned}
+    scans_each = Counter(one.scan.patient for one in assigned)
+    # A patient of one scan is in no other scan's way; whether it is one, the order must tell.
+    alone = [
+        one.scan for one in assigned if not one.scan.patient or scans_each[one.scan.patient] == 1
+    ]
+    found = order_of(alone, prints)
+    if found is None or not found[1].carries_patients:
         return
-    effect = order_effect(prints.thumbnails[[row[one.scan.name] for one in ordered]], part)
-    scored = "test" if any(one.split == "test" for one in ordered) else "validation"
-    beside = list(_beside(ordered, part, effect.nearest, scored))
-    # What a fraction of the labels leaves unused is learnt from in another draw of it.
-    learnt = {*SPLITS[: SPLITS.index(scored)], "unused"}
-    torn = [(one, nearest) for one, nearest in beside if nearest.split in learnt]
-    enough = max(_FEWEST_TORN, _LEAST_TORN * len(beside))
-    if not effect.carries_patients or len(torn) < enough:
+    ordered, effect = [of[scan.name] for scan in found[0]], found[1]
+    torn: list[tuple[Assigned, Assigned]] = []
+    counted = []
+    for scored in ("test", "validation"):
+        beside = list(_beside(ordered, effect.nearest, scored))
+        away = [(one, nearest) for one, nearest in beside if _teaches(nearest, scored)]
+        if len(away) >= max(_FEWEST_TORN, _LEAST_TORN * len(beside)):
+            torn += away
+            counted.append(f"{len(away)} of {len(beside)} such neighbours of {scored} scans")
+    if not torn:
         return
     first, other = torn[0]
     yield Leak(
         kind="order",
         count=len(torn),
         text=f"file order carries patients, and none are known: {effect}; the split tears "
-        f"{len(torn)} of {len(beside)} such neighbours of {scored} scans away to where they are "
-        f"learnt from; first: {first.scan.name} ({first.split}) and {other.scan.name} "
-        f"({other.split})",
+        f"{' and '.join(counted)} away to where they are learnt from; first: {first.scan.name} "
+        f"({first.split}) and {other.scan.name} ({other.split})",
         examples=tuple((a.scan.name, b.scan.name) for a, b in torn[:_EXAMPLES]),
     )
 
 
+def _teaches(one: Assigned, scored: str) -> bool:
+    """Whether a scan is learnt from, in this draw of a fraction of the labels or in another."""
+    if one.split == "unused":
+        return scored == "test" or one.was == "train"
+    return one.split in SPLITS[: SPLITS.index(scored)]
+
+
 def _beside(
-    ordered: Sequence[Assigned], part: NDArray[np.int64], nearest: NDArray[np.int64], scored: str
+    ordered: Sequence[Assigned], nearest: NDArray[np.int64], scored: str
 ) -> Iterator[tuple[Assigned, Assigned]]:
     """Scored scans with the one most like them, where that stands beside them in file order."""
+    part = np.array([one.scan.positive for one in ordered])
     place = np.empty(len(part), np.int64)
-    for rows in (np.flatnonzero(part == value) for value in np.unique(part)):
+    for rows in (np.flatnonzero(part == value) for value in (False, True)):
         place[rows] = np.arange(len(rows))
     for row, one in enumerate(ordered):
         like = int(nearest[row])
@@ -209,5 +223,6 @@ def _beside(
             yield one, ordered[like]
 
 
-def _many(count: int, what: str) -> str:
+def many(count: int, what: str) -> str:
+    """So many of them, in words."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

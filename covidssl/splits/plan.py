@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,12 +28,13 @@ class SplitPlan(BaseModel):
         blocks: number of contiguous ranges of each class.
         test_blocks: which of them test.
         validation_blocks: which of them validate.
-        gap: scans left out at each border between two splits, on the side that is not the test's.
+        gap: scans left out at each border between two splits, on the side that is not the test's;
+            half a block of the smaller class at most.
         set_aside: whether a scan that has a near duplicate in a split that matters more (test, then
             validation) is left out. None: in splits by patient or by blocks, which are meant to be
             apart, and in no other, since it would only hide that such a split leaks.
-        run_length: consecutive files that stand for one patient when intervals are computed and
-            when a fraction of the labels is drawn.
+        run_length: consecutive files that stand for one patient when intervals are computed and,
+            in blocks, when a fraction of the labels is drawn.
         label_fraction: share of the labels that may be used, in whole patients (or runs).
         label_draw: which draw of that fraction.
     """
@@ -69,12 +70,14 @@ class Assigned:
     """One scan with its place: `split` is train, validation, test, gap or unused.
 
     `gap` is left out so that nothing learnt from is next to a test scan, or looks like it; `unused`
-    since only a fraction of the labels is used.
+    since only a fraction of the labels is used, and `was` is then the split that it was drawn out
+    of; it is written into no file.
     """
 
     scan: LabelledScan
     group: str
     split: str
+    was: str | None = field(default=None, compare=False)
 
 
 def run_name(positive: bool, run: int) -> str:
@@ -90,7 +93,10 @@ def group_kind(assigned: Sequence[Assigned]) -> str:
     if known:
         joined = any(one.group != one.scan.patient for one in known)
         kinds.append("patient, or what near duplicates join" if joined else "patient")
-    if any(one.group.startswith(("positive-", "negative-")) for one in unknown):
+    if any(
+        one.group.startswith(("positive-", "negative-")) and one.group != one.scan.name
+        for one in unknown
+    ):
         kinds.append("run of neighbouring files")
     elif any(one.group != one.scan.name for one in unknown):
         kinds.append("group of scans that belong together, such as near duplicates")

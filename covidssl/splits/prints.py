@@ -49,9 +49,8 @@ class Prints:
     def near(self) -> NDArray[np.int64]:
         """(P, 3) near duplicates that are not equal: first < second, bits that differ."""
         pairs = near_pairs(self.hashes)
-        known = {(int(a), int(b)) for a, b, _ in self.equal}
-        kept = [k for k, (a, b, _) in enumerate(pairs) if (int(a), int(b)) not in known]
-        return pairs[kept]
+        known = self.equal[:, 0] * len(self.names) + self.equal[:, 1]
+        return pairs[~np.isin(pairs[:, 0] * len(self.names) + pairs[:, 1], known)]
 
     @property
     def alike(self) -> NDArray[np.int64]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from covidssl.audit import Audit, Given, audit_dataset, see, write_page
@@ -104,6 +106,17 @@ def test_page_is_one_file_with_its_pictures_and_no_script(out: Path) -> None:
     assert page.count("data:image/png;base64,") >= 3 + 4
     assert len(page) < 2_000_000
     assert "Research" in page or "research only" in page
+
+
+def test_command_on_the_page_is_one_that_finetune_takes(out: Path) -> None:
+    (shown,) = re.findall(r"<code>(covidssl finetune .*?)</code>", (out / "audit.html").read_text())
+    words = shlex.split(html.unescape(shown))
+    finetune = typer.main.get_command(app).commands["finetune"]  # type: ignore[attr-defined]
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    offered = {name for option in finetune.params for name in option.opts}
+    needed = {option.opts[0] for option in finetune.params if option.required}
+    assert needed <= given.keys() <= offered
+    assert (out / given["--splits"]).is_file()
 
 
 def test_hostile_file_names_are_escaped(out: Path) -> None:

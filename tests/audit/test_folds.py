@@ -129,3 +129,13 @@ def test_split_to_prove_oneself_on_keeps_patients_apart_best(
 ) -> None:
     found = apart([replace(folds_of("random"), kind=kind) for kind in kinds], carries)
     assert (found.kind if found else None) == expected
+
+
+def test_split_that_leaks_is_nothing_to_prove_oneself_on() -> None:
+    kinds: list[FoldKind] = ["random", "file", "given", "blocked"]
+    all_of = [replace(folds_of("random"), kind=kind) for kind in kinds]
+    for leaking, expected in ((["file"], "given"), (["file", "given"], "blocked"), ([], "file")):
+        found = apart(all_of, False, leaking)
+        assert found is not None
+        assert found.kind == expected
+    assert apart(all_of[:3], False, ["file", "given"]) is None

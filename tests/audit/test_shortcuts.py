@@ -17,13 +17,13 @@ from covidssl.audit.shortcuts import (
     Result,
     fall,
     features_of,
-    groups_of_scans,
     try_shortcuts,
 )
-from covidssl.audit.verdict import Evidence, Finding, findings
+from covidssl.audit.verdict import FALLS, Evidence, Finding, findings
 from covidssl.experiments import AuditConfig
 from covidssl.file_order import order_effect
 from covidssl.randomness import numpy_generator
+from covidssl.splits import groups_of_scans
 from tests.audit.made_up import dataset_of, half, scans_of, seen_of
 
 QUICK = AuditConfig(folds=2, gap=5, rounds=200, permutations=199)
@@ -39,14 +39,15 @@ def only(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
 
 def tried(seen: Seen, kind: str = "random") -> dict[str, Result]:
     folds = [one for one in all_folds(seen, QUICK) if one.kind == kind]
-    return {one.model: one for one in try_shortcuts(seen, folds, groups_of_scans(seen, 5), QUICK)}
+    groups = groups_of_scans(seen.scans, 5)
+    return {one.model: one for one in try_shortcuts(seen, folds, groups, QUICK)}
 
 
 def found_in(seen: Seen) -> dict[str, Finding]:
     dataset = dataset_of(seen.scans)
     folds = all_folds(seen, QUICK)
     order = order_effect(seen.views["rival"], seen.target, permutations=199)
-    groups = groups_of_scans(seen, QUICK.run_length if order.carries_patients else 1)
+    groups = groups_of_scans(seen.scans, QUICK.run_length if order.carries_patients else 1)
     results = try_shortcuts(seen, folds, groups, QUICK)
     counted = facts.gather(seen, dataset)
     evidence = Evidence(dataset, seen, counted, {"thumbnail": order}, folds, groups, results)
@@ -113,6 +114,7 @@ def test_known_patients_are_the_split_to_prove_oneself_on(
     scans = scans_of(half(240), patients=[f"p{row // 10}" for row in range(240)])
     found = found_in(seen_of(scans, rival=patients(240, 176)))
     assert "split by patient" in found["memory"].text
+    assert (found["memory"].title, found["memory"].alarm) == (FALLS, False)
     assert not found["order_thumbnail"].alarm
     assert "Patients are known for all scans" in found["order_thumbnail"].text
 
@@ -121,8 +123,8 @@ def test_fall_of_what_does_not_fall_is_zero(monkeypatch: pytest.MonkeyPatch) -> 
     only(monkeypatch, "rival_nearest")
     seen = seen_of(scans_of(half(100)), rival=telling(176, half(100)))
     (folds,) = [one for one in all_folds(seen, QUICK) if one.kind == "random"]
-    (result,) = try_shortcuts(seen, [folds], groups_of_scans(seen, 5), QUICK)
-    assert fall(seen, result, result, groups_of_scans(seen, 5), QUICK) == (0, 0, 0)
+    (result,) = try_shortcuts(seen, [folds], groups_of_scans(seen.scans, 5), QUICK)
+    assert fall(seen, result, result, groups_of_scans(seen.scans, 5), QUICK) == (0, 0, 0)
 
 
 def test_what_is_alike_in_all_scans_is_no_model() -> None:
@@ -151,7 +153,7 @@ def test_cache_gives_the_same_and_trains_nothing(
     only(monkeypatch, "border", "rival_nearest")
     seen = seen_of(scans_of(half(80)))
     folds = all_folds(seen, QUICK)
-    groups = groups_of_scans(seen, 5)
+    groups = groups_of_scans(seen.scans, 5)
     first = try_shortcuts(seen, folds, groups, QUICK, tmp_path)
     count = []
 
@@ -171,7 +173,7 @@ def test_cache_of_other_pictures_is_not_used(
     only(monkeypatch, "rival_nearest")
     for seed in (1, 2):
         seen = seen_of(scans_of(half(60)), seed=seed)
-        try_shortcuts(seen, all_folds(seen, QUICK), groups_of_scans(seen, 5), QUICK, tmp_path)
+        try_shortcuts(seen, all_folds(seen, QUICK), groups_of_scans(seen.scans, 5), QUICK, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -189,13 +191,13 @@ def test_colour_mode_that_tells_the_class_is_an_alarm(monkeypatch: pytest.Monkey
 
 def test_runs_of_files_stand_for_patients_where_none_are_known() -> None:
     seen = seen_of(scans_of(half(400)))
-    names = groups_of_scans(seen, 20)
+    names = groups_of_scans(seen.scans, 20)
     assert names[:20] == ["negative-0000"] * 20
     assert names[20] != names[19]
     assert len(set(names)) == 20
     # Fewer than ten runs of a class would say little, so they are shorter.
-    assert len(set(groups_of_scans(seen_of(scans_of(half(60))), 20))) == 20
-    known = seen_of(scans_of(half(4), patients=["a", "a", "b", "a"]))
+    assert len(set(groups_of_scans(scans_of(half(60)), 20))) == 20
+    known = scans_of(half(4), patients=["a", "a", "b", "a"])
     assert groups_of_scans(known, 20) == ["patient a", "patient a", "patient b", "patient a"]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONTENT = bytes(hashlib.shake_256(b"a public set").digest(1_000_000))
 """Bytes of the file that a server offers unless it is told otherwise."""
+
+
+def zip_of(content: bytes) -> bytes:
+    """A zip with one member, stored as it is; the same bytes every time."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("member.bin"), content)
+    return packed.getvalue()
 
 
 @dataclass
@@ -24,7 +34,10 @@ class Behaviour:
         drops: bytes after which each answer in turn breaks off; answers after the last are whole.
         ranges: whether a part can be asked for.
         statuses: answered in turn, before any file is sent.
-        etag: of the file.
+        etag: of the file; empty for none.
+        modified: its date; empty for none.
+        heeds_if_range: whether a part is given only of the version that is asked for.
+        says_length: whether the length of an answer is said before it comes.
         length: said to be that of the file, where it is not true.
         kind: of the content.
         moved_to: address that every request is sent on to.
@@ -38,6 +51,9 @@ class Behaviour:
     ranges: bool = True
     statuses: list[int] = field(default_factory=list)
     etag: str = '"one"'
+    modified: str = ""
+    heeds_if_range: bool = True
+    says_length: bool = True
     length: int | None = None
     kind: str = "application/zip"
     moved_to: str = ""
@@ -79,8 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(416, {"Content-Range": f"bytes */{whole}", "Content-Length": "0"})
             return
         said = self.server.behaviour.length if self.server.behaviour.length is not None else whole
-        headers = {"Content-Type": self.server.behaviour.kind, "ETag": self.server.behaviour.etag}
-        headers["Content-Length"] = str(said - begin)
+        headers = {"Content-Type": self.server.behaviour.kind} | self._version()
+        if self.server.behaviour.says_length:
+            headers["Content-Length"] = str(said - begin)
         if status == 206:
             headers["Content-Range"] = f"bytes {begin}-{said - 1}/{said}"
         self._head(status, headers)
@@ -92,12 +109,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self) -> tuple[int, int]:
         asked = self.headers.get("Range")
-        same = (
-            self.headers.get("If-Range", self.server.behaviour.etag) == self.server.behaviour.etag
-        )
+        wanted = self.headers.get("If-Range")
+        # A weak ETag is of no version that a part could be joined to.
+        known = {value for value in self._version().values() if not value.startswith("W/")}
+        same = not self.server.behaviour.heeds_if_range or wanted is None or wanted in known
         if asked and same and self.server.behaviour.ranges:
             return int(asked.removeprefix("bytes=").removesuffix("-")), 206
         return 0, 200
+
+    def _version(self) -> dict[str, str]:
+        of = self.server.behaviour
+        told = {"ETag": of.etag, "Last-Modified": of.modified}
+        return {name: value for name, value in told.items() if value}
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)

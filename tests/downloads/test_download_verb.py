@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from covidssl.cli import app
 from covidssl.commands import download
-from covidssl.downloads import PublicSet, RemoteFile, catalogue, choose, find_set, resolve
+from covidssl.downloads import Patience, PublicSet, RemoteFile, catalogue, choose, find_set, resolve
 from covidssl.downloads.public_sets import Record
 from covidssl.errors import CovidsslError, DataError, UsageError
-from tests.downloads.servers import CONTENT, Behaviour, serving
+from tests.downloads.servers import CONTENT, Behaviour, serving, zip_of
 
 RECORD_PATH = "/api/records/7"
+PACKED = zip_of(CONTENT[:4900])
 
 
 def md5(content: bytes) -> str:
@@ -28,7 +29,7 @@ def md5(content: bytes) -> str:
 
 @pytest.fixture
 def behaviour() -> Behaviour:
-    return Behaviour(content=CONTENT[:5000])
+    return Behaviour(content=PACKED)
 
 
 @pytest.fixture
@@ -159,8 +160,27 @@ def test_accepted_files_are_fetched_and_the_next_step_is_said(tmp_path: Path) ->
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["a.zip", "list.csv"]
-    assert (tmp_path / "raw" / "a.zip").read_bytes() == CONTENT[:5000]
+    assert (tmp_path / "raw" / "a.zip").read_bytes() == PACKED
     assert result.output.splitlines()[-1] == "Unpack a.zip in place."
+
+
+@pytest.mark.usefixtures("small")
+def test_the_length_that_was_offered_is_held_against_what_comes(
+    tmp_path: Path, behaviour: Behaviour
+) -> None:
+    offered = download.offer("small", tmp_path / "raw", ["*.csv"])
+    behaviour.says_length, behaviour.ranges, behaviour.drops = False, False, [1000] * 3
+    hasty = Patience(attempts=3, wait_seconds=0.0, timeout_seconds=2.0)
+    with pytest.raises(CovidsslError, match=rf"ended after 1000 of {len(PACKED)} bytes"):
+        download.main(offered, hasty)
+    assert not (tmp_path / "raw" / "list.csv").exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_an_empty_file_that_is_there_is_not_taken_for_one_of_the_set(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").touch()
+    with pytest.raises(UsageError, match=r"is there already .0 bytes. and is not the file"):
+        download.main(download.offer("small", tmp_path, ["*.csv"]))
 
 
 @pytest.mark.usefixtures("small")

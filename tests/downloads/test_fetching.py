@@ -23,7 +23,7 @@ from covidssl.downloads import (
     size_at,
 )
 from covidssl.errors import CovidsslError, DataError, UsageError
-from tests.downloads.servers import CONTENT, Behaviour, serving
+from tests.downloads.servers import CONTENT, Behaviour, serving, zip_of
 
 RIGHT = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 HASTY = Patience(attempts=3, wait_seconds=0.0, timeout_seconds=2.0)
@@ -127,7 +127,7 @@ def test_a_server_that_gives_no_parts_and_always_drops_is_given_up(tmp_path: Pat
 
 
 def test_halves_of_two_versions_of_a_file_are_never_joined(tmp_path: Path) -> None:
-    new = CONTENT[::-1]
+    new = zip_of(CONTENT[::-1])
     with serving(Behaviour()) as address:
         url = f"{address}/set.zip"
         (tmp_path / ".set.zip.part").write_bytes(CONTENT[:400_000])
@@ -143,6 +143,88 @@ def test_halves_of_two_versions_of_a_file_are_never_joined(tmp_path: Path) -> No
         path = fetch(RemoteFile(name="new.zip", url=url), tmp_path, patience=HASTY)
     assert path.read_bytes() == new
     assert behaviour.asked == ["bytes=400000-"]
+
+
+JANUARY, FEBRUARY = "Mon, 01 Jan 2024 00:00:00 GMT", "Thu, 01 Feb 2024 00:00:00 GMT"
+
+
+def resumed(first: Behaviour, then: Behaviour, folder: Path, name: str = "set.bin") -> bytes:
+    """What is fetched, without a checksum, when a server changes after its first, torn answer."""
+    first.drops = [300_000]
+    with serving(first) as address:
+        file = RemoteFile(name=name, url=f"{address}/{name}")
+        once = Patience(attempts=1, wait_seconds=0, timeout_seconds=2)
+        with pytest.raises(CovidsslError, match="run again to go on"):
+            fetch(file, folder, patience=once)
+        vars(first).update(vars(then))
+        return fetch(file, folder, patience=HASTY).read_bytes()
+
+
+@pytest.mark.parametrize("heeds_if_range", [True, False])
+@pytest.mark.parametrize(
+    ("version", "changed"),
+    [
+        ({"etag": 'W/"one"', "modified": JANUARY}, {"etag": 'W/"two"', "modified": FEBRUARY}),
+        ({"etag": "", "modified": JANUARY}, {"etag": "", "modified": FEBRUARY}),
+        ({"etag": '"one"'}, {"etag": '"two"'}),
+        ({"etag": 'W/"one"'}, {"etag": 'W/"two"'}),
+        ({"etag": ""}, {"etag": ""}),
+    ],
+)
+def test_a_file_that_changed_between_two_runs_is_fetched_anew(
+    version: dict[str, str], changed: dict[str, str], heeds_if_range: bool, tmp_path: Path
+) -> None:
+    new = CONTENT[::-1]
+    first = Behaviour(heeds_if_range=heeds_if_range, **version)  # type: ignore[arg-type]
+    then = Behaviour(content=new, heeds_if_range=heeds_if_range, **changed)  # type: ignore[arg-type]
+    assert resumed(first, then, tmp_path) == new
+
+
+def test_a_date_is_enough_to_go_on_with_a_part(tmp_path: Path) -> None:
+    behaviour = Behaviour(etag='W/"one"', modified=JANUARY, drops=[300_000])
+    assert fetch_from(behaviour, tmp_path).read_bytes() == CONTENT
+    assert len(behaviour.asked) == 2
+    assert start_of(behaviour.asked[1]) > 0
+
+
+def test_a_file_that_grew_under_the_same_date_is_fetched_anew(tmp_path: Path) -> None:
+    longer = CONTENT[::-1] + b"more"
+    then = Behaviour(content=longer, etag="", modified=JANUARY)
+    assert resumed(Behaviour(etag="", modified=JANUARY), then, tmp_path) == longer
+
+
+def test_an_answer_without_a_length_that_is_cut_off_is_no_file(tmp_path: Path) -> None:
+    behaviour = Behaviour(says_length=False, ranges=False, drops=[300_000] * 9)
+    with pytest.raises(CovidsslError, match="the connection ended after .* of 1000000 bytes"):
+        fetch_from(behaviour, tmp_path, known_hash=None, size=len(CONTENT))
+    assert not (tmp_path / "set.zip").exists()
+
+
+def test_a_zip_without_a_checksum_that_is_cut_off_is_kept_aside(tmp_path: Path) -> None:
+    behaviour = Behaviour(content=zip_of(CONTENT), says_length=False, drops=[300_000])
+    with pytest.raises(DataError, match=r"set\.zip: it is no whole zip file\. It is kept as set"):
+        fetch_from(behaviour, tmp_path, known_hash=None)
+    assert names_in(tmp_path) == {"set.zip.rejected"}
+
+
+def test_a_zip_without_a_checksum_of_which_a_byte_is_wrong_is_kept_aside(tmp_path: Path) -> None:
+    damaged = bytearray(zip_of(CONTENT))
+    damaged[500_000] ^= 1
+    with pytest.raises(DataError, match=r"its member member\.bin is damaged"):
+        fetch_from(Behaviour(content=bytes(damaged)), tmp_path, known_hash=None)
+    assert names_in(tmp_path) == {"set.zip.rejected"}
+    whole = fetch_from(Behaviour(content=zip_of(CONTENT)), tmp_path, known_hash=None)
+    assert whole.read_bytes() == zip_of(CONTENT)
+
+
+@pytest.mark.parametrize("there", [b"", zip_of(CONTENT)[:900_000]])
+def test_what_is_there_and_is_no_whole_zip_is_not_taken_for_the_set(
+    tmp_path: Path, there: bytes
+) -> None:
+    (tmp_path / "set.zip").write_bytes(there)
+    with pytest.raises(UsageError, match="is there already .* and is not the file"):
+        fetch_from(Behaviour(), tmp_path, known_hash=None)
+    assert (tmp_path / "set.zip").read_bytes() == there
 
 
 def test_a_part_of_another_address_is_not_gone_on_with(tmp_path: Path) -> None:

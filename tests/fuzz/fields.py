@@ -17,6 +17,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.tag import Tag
 
+from tests.dicom_files import deflate_bomb
 from tests.fuzz.good import good_files
 from tests.fuzz.mutations import break_bytes, extreme_float, extreme_integer
 
@@ -107,7 +108,21 @@ def _dicom(content: bytes, rng: Generator) -> bytes:
             macros = [element.value[0] for element in frame if element.VR == "SQ" and element.value]
             target = macros[int(rng.integers(len(macros)))] if macros else file
         _set(target, _DICOM[int(rng.integers(len(_DICOM)))], rng)
-    return _written(file, content)
+    written = _written(file, content)
+    if _is_deflated(content) and rng.random() < 0.1:
+        written = _with_bomb(written, int(2 ** rng.uniform(5, 12)))
+    return written
+
+
+def _is_deflated(content: bytes) -> bool:
+    return b"1.2.840.10008.1.2.1.99" in content[:1024]
+
+
+def _with_bomb(content: bytes, mib: int) -> bytes:
+    try:
+        return deflate_bomb(content, mib)
+    except zlib.error:  # what was broken before is no longer where its header says
+        return content
 
 
 def _written(file: Any, good: bytes) -> bytes:
@@ -120,7 +135,7 @@ def _written(file: Any, good: bytes) -> bytes:
     body.is_implicit_VR, body.is_little_endian = implicit, little
     write_dataset(body, file)
     pixels = body.getvalue()
-    if b"1.2.840.10008.1.2.1.99" in good[:1024]:
+    if _is_deflated(good):
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         pixels = packer.compress(pixels) + packer.flush()
     return header.getvalue() + pixels

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.dicom_files import deflate_bomb
 from tests.fuzz import workers
 from tests.fuzz.__main__ import cases_of, main
 from tests.fuzz.good import FORMATS, good_files
@@ -68,6 +69,22 @@ def test_death_hanging_and_greed_of_a_worker_are_told_by_their_case(
     ]
     assert "MemoryError" in report.failures[3][1].detail
     assert report.counts["png", "read"] == 2
+
+
+@dataclass(frozen=True)
+class Bomb(Case):
+    """Half a megabyte that would be more than a worker's memory."""
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            name: deflate_bomb(content, 3000)
+            for name, content in good_files("dicom-deflated").items()
+        }
+
+
+def test_a_deflate_bomb_is_read_in_the_memory_of_a_worker() -> None:
+    report = run_all([Bomb(0, "dicom-deflated", 0)], workers=1)
+    assert dict(report.counts) == {("dicom-deflated", "read"): 1}
 
 
 def test_one_case_is_read_again_by_its_number(

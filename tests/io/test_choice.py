@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
@@ -62,9 +64,10 @@ LOSERS: dict[str, tuple[dict[str, object], str]] = {
         "a reformat (image type DERIVED or SECONDARY), the other is ORIGINAL",
     ),
     "short": ({"slices": 4, "apart_mm": 0.5}, "only 4 slices over 2 of 23 mm"),
+    "few": ({"slices": 19, "apart_mm": 1.2}, "only 19 slices over 22 of 23 mm"),
     "thick": (
-        {"apart_mm": 5.0, "slices": 40},
-        "its slices are 5 mm thick or apart, not 1",
+        {"apart_mm": 1.5, "slices": 30},
+        "its slices are 1.5 mm thick or apart, not 1",
     ),
     "kernel": ({"ConvolutionKernel": "B31f", "slices": 40}, "kernel B31f is none for lungs"),
     "fewer": ({"slices": 23, "ConvolutionKernel": "B70f"}, "23 slices, not 24"),
@@ -117,7 +120,7 @@ def test_kernels_for_soft_tissue_are_none_for_lungs(tmp_path: Path, kernel: str)
 
 def test_gaps_between_thin_slices_count_as_thickness(tmp_path: Path) -> None:
     series(tmp_path, "a", 30, 10.0, SliceThickness=1.0)
-    series(tmp_path, "b", 30, 2.5)
+    series(tmp_path, "b", 120, 2.5)
     ((_, told),) = chosen(tmp_path).passed_over
     assert "its slices are 10 mm thick or apart, not 2.5" in told
 
@@ -181,3 +184,84 @@ def test_a_multi_frame_file_is_weighed_by_its_frames(tmp_path: Path) -> None:
     assert [scan.paths[0].name for scan in choice.scans] == ["b.dcm"]
     ((_, told),) = choice.passed_over
     assert "its slices are 5 mm thick or apart, not 2.5" in told
+
+
+@pytest.mark.parametrize(("slices", "apart_mm", "told"), [
+    (20, 1.0, "only 20 slices over 19 of 295 mm"),  # a slab
+    (25, 0.0, "only 25 slices over 0 of 295 mm"),  # contrast agent watched at one place
+    (140, 1.0, "only 140 slices over 139 of 295 mm"),
+])  # fmt: skip
+def test_a_part_of_the_chest_is_not_taken_for_being_thin(
+    tmp_path: Path, slices: int, apart_mm: float, told: str
+) -> None:
+    series(tmp_path, "whole", 60, 5.0)
+    series(tmp_path, "a", slices, apart_mm, SliceThickness=1.0)
+    ((passed, reason),) = chosen(tmp_path).passed_over
+    assert passed.paths[0].name.startswith("a")
+    assert told in reason
+
+
+def test_a_chest_is_long_enough_beside_a_scan_of_the_whole_body(tmp_path: Path) -> None:
+    series(tmp_path, "body", 200, 5.0)
+    series(tmp_path, "chest", 120, 2.5)
+    (taken,) = chosen(tmp_path).scans
+    assert taken.paths[0].name.startswith("chest")
+
+
+def test_a_few_slices_from_the_scanner_do_not_beat_a_whole_derived_chest(tmp_path: Path) -> None:
+    series(tmp_path, "few", 6, 60.0, SliceThickness=5.0)
+    series(tmp_path, "fine", 121, 2.5, ImageType=["DERIVED", "PRIMARY", "AXIAL"])
+    (taken,) = chosen(tmp_path).scans
+    assert taken.paths[0].name.startswith("fine")
+
+
+def test_a_scout_as_its_first_file_does_not_make_a_series_one(tmp_path: Path) -> None:
+    series(tmp_path, "thick", 60, 5.0)
+    series(tmp_path, "fine", 121, 2.5)
+    change_dicom(
+        tmp_path / "fine000.dcm", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        ImageOrientationPatient=list(CORONAL), SliceThickness=500.0,
+    )  # fmt: skip
+    ((passed, told),) = chosen(tmp_path).passed_over
+    assert passed.paths[0].name.startswith("thick")
+    assert "its slices are 5 mm thick or apart, not 2.5" in told
+
+
+def test_a_thin_series_with_a_hole_is_passed_over_for_a_whole_one(tmp_path: Path) -> None:
+    series(tmp_path, "thick", 60, 5.0)
+    series(tmp_path, "fine", 121, 2.5)
+    for index in range(50, 60):
+        (tmp_path / f"fine{index:03d}.dcm").unlink()
+    choice = chosen(tmp_path)
+    ((passed, told),) = choice.passed_over
+    assert passed.paths[0].name.startswith("fine")
+    assert "has gaps: once not 2.5 mm from slice to slice, but up to 27.5" in told
+    assert len(read_scan(choice.scans[0]).array) == 60
+
+
+def test_a_series_with_doubled_slices_is_passed_over_for_a_whole_one(tmp_path: Path) -> None:
+    series(tmp_path, "thick", 60, 5.0)
+    series(tmp_path, "fine", 121, 2.5)
+    for index in (50, 51):
+        file = pydicom.dcmread(tmp_path / f"fine{index:03d}.dcm")
+        file.save_as(tmp_path / f"fine{index:03d}b.dcm")
+    ((_, told),) = chosen(tmp_path).passed_over
+    assert "2 of its slices lie at places that are taken already" in told
+
+
+def test_a_series_with_gaps_is_still_taken_where_all_have_them(tmp_path: Path) -> None:
+    for letter, apart_mm in (("a", 2.0), ("b", 1.5)):
+        series(tmp_path, letter, 40, apart_mm)
+        (tmp_path / f"{letter}020.dcm").unlink()
+    (taken,) = chosen(tmp_path).scans
+    assert taken.paths[0].name.startswith("b")
+
+
+@pytest.mark.parametrize("word", ["Mueller", "B70f^SMITH", "Y-SMITH", "SMITH1960", "MUELLER"])
+def test_no_kernel_or_modality_is_quoted_that_is_none(tmp_path: Path, word: str) -> None:
+    series(tmp_path, "a", ConvolutionKernel="STANDARD")
+    series(tmp_path, "b", ConvolutionKernel=word)
+    series(tmp_path, "c", ConvolutionKernel="LUNG", slices=23)
+    series(tmp_path, "d", Modality=re.sub("[^A-Z]", "", word.upper()))
+    for _, told in chosen(tmp_path).passed_over:
+        assert not any(name in told.upper() for name in ("MUELLER", "SMITH")), told

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
 
-from covidssl.errors import ScanError
-from covidssl.hounsfield import Pixels
-from covidssl.io import Policy, Reading, find_scans, read_scan
-from covidssl.volume import Volume
+from covidssl.io import Policy
 from tests.dicom_files import recode, write_enhanced
+from tests.io.series_cases import LONG, SPACING, drop, halfway, read, refused
 from tests.scan_files import change_dicom, chest_hu, write_dicom
-
-LONG = chest_hu(40, 40)
-LOWEST, SPACING = -1024, (2.5, 0.8, 0.7)
-
-
-def read(folder: Path, policy: Policy = Policy.REPAIR) -> Volume:
-    (scan,) = find_scans([folder]).scans
-    return read_scan(replace(scan, name=folder.name), Reading(policy=policy))
-
-
-def refused(folder: Path, policy: Policy = Policy.REPAIR) -> tuple[str, str]:
-    with pytest.raises(ScanError) as refusal:
-        read(folder, policy)
-    return refusal.value.code, str(refusal.value)
-
-
-def halfway(first: NDArray[np.int16], second: NDArray[np.int16]) -> NDArray[np.int16]:
-    between = (first.astype(np.float32) + second.astype(np.float32)) / 2
-    return np.rint(between).astype(np.int16)
-
-
-def drop(paths: Sequence[Path], lost: Sequence[int]) -> None:
-    for index in lost:
-        paths[index].unlink()
 
 
 def localisers(paths: list[Path]) -> None:
@@ -160,23 +132,23 @@ def test_three_missing_in_a_row_or_too_many_in_all_are_not_made_up(
 def test_a_truncated_slice_inside_is_interpolated_and_one_at_the_end_is_left_out(
     tmp_path: Path,
 ) -> None:
-    paths = write_dicom(tmp_path / "case", LONG[:10])
-    for index in (0, 4, 9):
+    paths = write_dicom(tmp_path / "case", LONG)
+    for index in (0, 4, 39):
         paths[index].write_bytes(paths[index].read_bytes()[:-2000])
     volume = read(tmp_path / "case")
     assert volume.repairs == (
-        "left out 3 of 10 slices whose files are truncated or damaged",
+        "left out 3 of 40 slices whose files are truncated or damaged",
         "1 missing slice interpolated between z = 7.5 and 12.5 mm",
     )
-    assert len(volume.array) == 8
+    assert len(volume.array) == 38
     assert np.array_equal(volume.array[3], halfway(LONG[3], LONG[5]))
-    assert np.array_equal(volume.array[[0, 7]], LONG[[1, 8]])
+    assert np.array_equal(volume.array[[0, 37]], LONG[[1, 38]])
     assert volume.affine is not None
     assert volume.affine[2, 3] == pytest.approx(2.5)
 
 
 def test_three_truncated_slices_inside_a_short_series_are_not_made_up(tmp_path: Path) -> None:
-    paths = write_dicom(tmp_path / "case", LONG[:10])
+    paths = write_dicom(tmp_path / "case", LONG[:30])
     for index in (2, 4, 6):
         paths[index].write_bytes(paths[index].read_bytes()[:-2000])
     assert refused(tmp_path / "case")[0] == "missing_slices"
@@ -195,46 +167,6 @@ def test_a_compressed_slice_that_does_not_decode_is_mended_as_a_truncated_one(
     assert volume.repairs[0] == "left out 1 of 10 slices whose files are truncated or damaged"
     assert np.array_equal(volume.array[4], halfway(LONG[3], LONG[5]))
     assert np.array_equal(volume.array[5:], LONG[5:10])
-
-
-def test_what_was_left_out_is_said_of_a_single_slice_too(tmp_path: Path) -> None:
-    paths = write_dicom(tmp_path / "case", LONG[:2])
-    change_dicom(paths[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    volume = read(tmp_path / "case")
-    assert volume.repairs == ("left out 1 of 2 images that are localisers",)
-    assert volume.warnings == ("only 1 slice",)
-    assert np.array_equal(volume.array, LONG[1:2])
-
-
-def test_doubled_slices_with_equal_pixels_count_once(tmp_path: Path) -> None:
-    paths = write_dicom(tmp_path / "case", LONG)
-    for index in (5, 6, 39):
-        pydicom.dcmread(paths[index]).save_as(tmp_path / "case" / f"again{index}.dcm")
-    volume = read(tmp_path / "case")
-    assert np.array_equal(volume.array, LONG)
-    assert volume.repairs == ("left out 3 slices that were there twice, the first at z = 12.5 mm",)
-
-
-def test_doubled_slices_with_other_pixels_are_refused(tmp_path: Path) -> None:
-    paths = write_dicom(tmp_path / "case", LONG)
-    file = pydicom.dcmread(paths[5])
-    file.PixelData = LONG[6].astype("<i2").tobytes()
-    file.save_as(tmp_path / "case" / "again.dcm")
-    assert refused(tmp_path / "case")[0] == "duplicate_slices"
-
-
-@pytest.mark.parametrize(("tag", "name"), [
-    ("AcquisitionNumber", "acquisition number"),
-    ("TemporalPositionIdentifier", "temporal position"),
-])  # fmt: skip
-def test_two_acquisitions_in_one_series_are_told_apart(tmp_path: Path, tag: str, name: str) -> None:
-    for number, path in enumerate(write_dicom(tmp_path / "case", LONG[:12], z_mm=[
-        2.5 * (index % 6) for index in range(12)
-    ])):  # fmt: skip
-        change_dicom(path, **{tag: 1 + number // 6})
-    code, told = refused(tmp_path / "case")
-    assert code == "duplicate_slices"
-    assert f"They fall apart by {name} into 2 stacks (6 + 6 slices)" in told
 
 
 def test_uneven_slices_are_resampled_along_their_normal(tmp_path: Path) -> None:
@@ -256,120 +188,25 @@ def test_two_far_stacks_in_one_series_are_not_bridged(tmp_path: Path) -> None:
     assert refused(tmp_path / "case")[0] == "uneven_spacing"
 
 
-def ramp(world: NDArray[np.float64]) -> NDArray[np.float64]:
-    """HU that linear interpolation gives exactly: (..., 3) mm -> HU."""
-    return -300 + world @ np.array([3.0, 7.0, 4.0])
-
-
-def write_tilted(folder: Path, degrees: float, slices: int = 30, edge: int = 48) -> None:
-    """A series of `ramp` with its gantry tilted; the table moves along z."""
-    angle = np.radians(degrees)
-    way = (1.0, 0.0, 0.0, 0.0, np.cos(angle), -np.sin(angle))
-    paths = write_dicom(folder, np.zeros((slices, edge, edge), np.int16), orientation=way)
-    y, x = np.mgrid[:edge, :edge][..., np.newaxis] * 1.0
-    for index, path in enumerate(paths):
-        corner = np.array([-20.0, -30.0, 2.5 * index])
-        world = corner + x * 0.7 * np.array(way[:3]) + y * 0.8 * np.array(way[3:])
-        stored = np.rint(ramp(world)).astype(np.int16) + 1024
-        change_dicom(path, ImagePositionPatient=list(corner), PixelData=stored.tobytes())
-
-
-@pytest.mark.parametrize("degrees", [-9.0, 4.0, 21.5])
-def test_a_tilted_gantry_is_sheared_to_where_its_pixels_lie(tmp_path: Path, degrees: float) -> None:
-    write_tilted(tmp_path / "case", degrees)
-    volume = read(tmp_path / "case")
-    assert volume.repairs == (
-        f"gantry tilt of {abs(degrees):.1f} degrees taken out, slice by slice",
+def test_a_slice_made_up_among_uneven_ones_is_counted_and_said(tmp_path: Path) -> None:
+    places = [2.5 * index for index in range(60)]
+    places[10] += 0.4
+    del places[30]
+    write_dicom(tmp_path / "case", chest_hu(59, 40), z_mm=places)
+    (told,) = read(tmp_path / "case").repairs
+    assert told == (
+        "resampled to an even spacing of 2.5 mm, from 2.1 to 5 mm, uneven in 3 places, with 1 "
+        "missing slice interpolated"
     )
-    assert volume.affine is not None
-    axes = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
-    assert np.allclose(axes.T @ axes, np.eye(3), atol=1e-9)
-    z, y, x = np.indices(volume.array.shape)
-    world = np.stack([x, y, z, np.ones_like(x)], axis=-1) @ volume.affine.T
-    off = np.abs(volume.array - ramp(world[..., :3]))
-    # What no slice covers is air; at a slice's rim a pixel mixes with air.
-    covered = np.zeros(volume.array.shape, bool)
-    inside = volume.array != LOWEST
-    covered[:, 1:-1] = inside[:, 1:-1] & inside[:, :-2] & inside[:, 2:]
-    assert off[covered].max() <= 1.01
-    assert covered.sum() > 0.9 * 30 * 46 * 48
-    assert (inside.sum(axis=(1, 2)) >= 47 * 48).all()
 
 
-def test_a_tilted_series_with_a_missing_slice_is_mended_in_both(tmp_path: Path) -> None:
-    write_tilted(tmp_path / "case", 10.0)
-    (tmp_path / "case" / "slice015.dcm").unlink()
-    volume = read(tmp_path / "case")
-    assert [told.split(" of ")[0] for told in volume.repairs] == [
-        "1 missing slice interpolated between z = 35 and 40 mm", "gantry tilt",
-    ]  # fmt: skip
-    whole = tmp_path / "whole"
-    write_tilted(whole, 10.0)
-    reference = read(whole)
-    assert volume.array.shape == reference.array.shape
-    inside = (reference.array[14:17] != LOWEST).all(axis=0)
-    inside[1:-1] &= inside[:-2] & inside[2:]
-    assert np.abs(volume.array[15] - reference.array[15])[inside][200:-200].max() <= 1
-
-
-def test_slices_moved_within_their_plane_are_refused(tmp_path: Path) -> None:
-    paths = write_dicom(tmp_path / "case", LONG)
-    for index in range(15, 25):
-        change_dicom(paths[index], ImagePositionPatient=[-20, -22, 2.5 * index])
-    code, told = refused(tmp_path / "case")
-    assert code == "shifted_slices"
-    assert "by up to 8.0 mm" in told
-
-
-def test_of_mixed_orientations_only_an_axial_majority_is_kept(tmp_path: Path) -> None:
-    paths = write_dicom(tmp_path / "case", LONG)
-    for path in paths[:20]:
-        change_dicom(path, ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
-    assert refused(tmp_path / "case")[0] == "mixed_orientations"
-    for path in paths[15:20]:
-        change_dicom(path, ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
-    volume = read(tmp_path / "case")
-    assert volume.repairs == ("left out 15 of 40 slices in another orientation",)
-    assert np.array_equal(volume.array, LONG[15:])
-
-
-def test_a_size_that_one_in_five_slices_has_is_not_left_out(tmp_path: Path) -> None:
-    for path in write_dicom(tmp_path / "case", LONG)[::5]:
-        change_dicom(path, Rows=36, PixelData=bytes(36 * 40 * 2))
-    assert refused(tmp_path / "case")[0] == "mixed_sizes"
-
-
-@pytest.mark.parametrize(("tags", "code"), [
-    ({"Modality": "MR"}, "not_ct"),
-    ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "colour"),
-    ({"ImageType": ["LOCALIZER"]}, "localiser"),
-    ({"ImagePositionPatient": None}, "no_position"),
-    ({"PixelSpacing": None}, "no_spacing"),
-    ({"PixelSpacing": [0.0, 0.7]}, "damaged_header"),
-    ({"RescaleSlope": 0}, "damaged_header"),
-    ({"NumberOfFrames": 2}, "no_position"),
-    ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "damaged_header"),
-])  # fmt: skip
-def test_what_cannot_be_mended_is_refused_under_repair_too(
-    tmp_path: Path, tags: dict[str, object], code: str
-) -> None:
-    write_dicom(tmp_path / "case", LONG[:6], **tags)
-    assert refused(tmp_path / "case")[0] == code
-
-
-def test_an_8_bit_secondary_capture_is_refused_unless_said_to_be_grey(tmp_path: Path) -> None:
-    paths = write_dicom(tmp_path / "case", LONG[:6], RescaleIntercept=0)
-    grey = np.rint(np.clip((LONG[:6] + 1000.0) / 1400, 0, 1) * 255).astype(np.uint8)
-    for path, plane in zip(paths, grey, strict=True):
-        change_dicom(
-            path, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0,
-            PixelData=plane.tobytes(),
-        )  # fmt: skip
-    code, told = refused(tmp_path / "case")
-    assert code == "eight_bit"
-    assert "8 bits a pixel: a secondary capture" in told
-    (scan,) = find_scans([tmp_path / "case"]).scans
-    assert np.array_equal(read_scan(scan, Reading(pixels=Pixels.WINDOWED)).array, grey)
+def test_too_many_missing_slices_are_not_made_up_by_resampling_either(tmp_path: Path) -> None:
+    places = [2.5 * index for index in range(44)]
+    places[5] += 0.4
+    for index in (41, 40, 31, 30):
+        del places[index]
+    write_dicom(tmp_path / "case", LONG, z_mm=places)
+    assert refused(tmp_path / "case")[0] == "uneven_spacing"
 
 
 def test_a_defect_within_a_multi_frame_file_is_mended_alike(tmp_path: Path) -> None:

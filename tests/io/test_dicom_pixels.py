@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, generate_frames
 
 from covidssl.errors import ScanError
+from covidssl.hounsfield import Pixels
 from covidssl.io import Policy, Reading, find_scans, read_ct, read_scan
 from covidssl.pseudonyms import Pseudonyms
 from tests.dicom_files import COMPRESSED, UNCOMPRESSED, recode, write_enhanced
@@ -157,6 +158,23 @@ def test_monochrome1_is_a_matter_of_display_and_leaves_hu_alone(tmp_path: Path) 
     assert volume.warnings == (
         "8 of 8 slices are meant for inverted display (MONOCHROME1); their HU are what the "
         "rescaling gives",
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_values_for_inverted_display_are_turned_round(tmp_path: Path, bits: int) -> None:
+    grey = np.rint(np.clip((HU + 1000.0) / 1400, 0, 1) * 255).astype(np.uint8)
+    for path, plane in zip(write_dicom(tmp_path / "case", HU), 255 - grey, strict=True):
+        kind = "<u1" if bits == 8 else "<u2"
+        change_dicom(
+            path, PhotometricInterpretation="MONOCHROME1", RescaleIntercept=0, BitsAllocated=bits,
+            BitsStored=8, HighBit=7, PixelRepresentation=0, PixelData=plane.astype(kind).tobytes(),
+        )  # fmt: skip
+    volume = read_ct(tmp_path / "case", Pixels.WINDOWED)
+    assert np.array_equal(volume.array, grey)
+    assert volume.warnings == (
+        "8 of 8 slices are meant for inverted display (MONOCHROME1); their grey values were turned "
+        "round",
     )
 
 

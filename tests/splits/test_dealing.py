@@ -16,6 +16,7 @@ from covidssl.splits import (
     Assigned,
     SplitPlan,
     group_kind,
+    propose,
     read_splits,
     split_dataset,
     splits_fingerprint,
@@ -100,7 +101,7 @@ def test_blocks_are_contiguous_in_file_order() -> None:
         assert Counter(row) == {"train": 240, "test": 120, "validation": 40}
 
 
-@pytest.mark.parametrize("gap", [1, 7, 30])
+@pytest.mark.parametrize("gap", [1, 7, 20])
 def test_nothing_in_test_is_within_the_gap_of_a_label(gap: int) -> None:
     assigned = split_dataset(in_file_order(), SplitPlan(kind="blocked", gap=gap), seed=0)
     for positive in (False, True):
@@ -129,13 +130,53 @@ def test_gap_takes_nothing_from_test() -> None:
     assert sizes[1]["gap"] > 0
 
 
-def test_gap_wider_than_a_block_still_keeps_test_apart() -> None:
+@pytest.mark.parametrize("of_a_class", [60, 100, 200, 300, 320])
+def test_blocks_of_small_sets_leave_enough_to_learn_from(
+    of_a_class: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assigned = split_dataset(in_file_order(of_a_class), SplitPlan(kind="blocked"), seed=0)
+    counts = Counter(one.split for one in assigned)
+    block = of_a_class // 10
+    assert counts["test"] == 6 * block
+    assert counts["validation"] >= block
+    assert counts["train"] >= 5 * block
+    assert f"too wide for 10 blocks of {block} scans; {block // 2} are left out" in caplog.text
+
+
+def test_gap_wider_than_half_a_block_keeps_test_apart_by_half_a_block() -> None:
     plan = SplitPlan(kind="blocked", gap=50, validation_blocks=(0, 9), test_blocks=(3,))
     assigned = split_dataset(in_file_order(), plan, seed=0)
     row = [one.split for one in assigned if one.scan.positive]
     learnt = [k for k, split in enumerate(row) if split in LABELS]
     tests = [k for k, split in enumerate(row) if split == "test"]
-    assert min(abs(t - k) for t in tests for k in learnt) > 50
+    assert min(abs(t - k) for t in tests for k in learnt) == 21
+    assert row[4 * 40 + 20 : 9 * 40 - 20] == ["train"] * 160
+
+
+def test_gap_of_the_reason_is_the_one_that_was_left_out() -> None:
+    notes = propose(in_file_order(100), SplitPlan(kind="blocked"), 0).notes
+    assert "; 5 scans left out at each border" in notes.reason
+    assert notes.plan["gap"] == 5
+
+
+@pytest.mark.parametrize(("gap", "told"), [(3, False), (20, True)])
+def test_gaps_that_take_over_a_third_of_train_are_told_with_numbers(
+    gap: int, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assigned = split_dataset(in_file_order(), SplitPlan(kind="blocked", gap=gap), seed=0)
+    left = sum(one.split == "train" for one in assigned)
+    said = f"take {480 - left} of 480 training scans (10 blocks a class, a gap of {gap} scans)"
+    assert (said in caplog.text) == told
+    assert (left < 320) == told
+
+
+def test_blocks_that_leave_nothing_to_learn_from_are_refused_with_their_numbers() -> None:
+    plan = SplitPlan(kind="blocked", blocks=3, test_blocks=(1, 2), gap=2)
+    said = (
+        r"train split holds no scan.*cut into 3 blocks of each class with a gap of 2 scans.*--set"
+    )
+    with pytest.raises(DataError, match=said):
+        split_dataset(in_file_order(60), plan, seed=0)
 
 
 def test_groups_of_blocks_are_runs_of_neighbouring_files() -> None:
@@ -341,7 +382,7 @@ def test_fingerprint_of_splits_does_not_follow_the_order_of_scans() -> None:
     assert splits_fingerprint(assigned[::-1]) == splits_fingerprint(assigned)
 
 
-@pytest.mark.parametrize("changed", ["name", "group", "split", "label", "one less"])
+@pytest.mark.parametrize("changed", ["name", "group", "split", "label", "patient", "one less"])
 def test_fingerprint_of_splits_follows_what_decides_the_scores(changed: str) -> None:
     first, *others = split_dataset(of_patients(), SplitPlan(), seed=0)
     other = {
@@ -349,6 +390,7 @@ def test_fingerprint_of_splits_follows_what_decides_the_scores(changed: str) -> 
         "group": [replace(first, group="somebody else")],
         "split": [replace(first, split="unused")],
         "label": [replace(first, scan=replace(first.scan, positive=not first.scan.positive))],
+        "patient": [replace(first, scan=replace(first.scan, patient="somebody else"))],
         "one less": [],
     }[changed]
     assert splits_fingerprint([*other, *others]) != splits_fingerprint([first, *others])

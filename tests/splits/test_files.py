@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from covidssl.splits import (
     SplitPlan,
     propose,
     read_split_file,
+    read_splits,
     settle,
     split_dataset,
     write_split_files,
@@ -103,6 +105,38 @@ def test_csv_that_was_changed_after_its_reason_was_written_is_refused(tmp_path: 
         read_split_file(path, of_patients())
     path.with_suffix(".json").unlink()
     assert read_split_file(path, of_patients())[1].reason == "given by the user"
+
+
+@pytest.mark.parametrize("read", [read_split_file, read_splits], ids=["given", "of a run"])
+def test_patient_that_the_dataset_knows_to_be_another_is_refused_unnamed(
+    read: Callable[[Path, Dataset], object], tmp_path: Path
+) -> None:
+    rows = [
+        {"scan": one.name, "split": "train", "patient": "" if k else "Ann", "group": "g",
+         "label": of_patients().classes[one.positive]}
+        for k, one in enumerate(of_patients().scans)
+    ]  # fmt: skip
+    write_csv(tmp_path / "s.csv", tuple(rows[0]), rows)
+    with pytest.raises(DataError, match=r"p00/0\.png is of another patient than the") as refusal:
+        read(tmp_path / "s.csv", of_patients())
+    assert "Ann" not in str(refusal.value)
+
+
+def test_patients_that_the_dataset_knows_stay_where_a_file_has_none(tmp_path: Path) -> None:
+    rows = [{"scan": one.name, "split": "train", "patient": ""} for one in of_patients().scans]
+    write_csv(tmp_path / "s.csv", ("scan", "split", "patient"), rows)
+    assigned, _ = read_split_file(tmp_path / "s.csv", of_patients())
+    assert [one.scan.patient for one in assigned] == [one.patient for one in of_patients().scans]
+
+
+def test_splits_of_a_run_that_were_changed_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, of_patients())
+    assert read_splits(path, of_patients())
+    rows = read_csv(path)
+    rows[0]["split"] = "test"
+    write_csv(path, tuple(rows[0]), rows)
+    with pytest.raises(DataError, match=r"splits\.csv: was changed since .* Give the run's own"):
+        read_splits(path, of_patients())
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"format": "covidssl-splits-0"}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 
@@ -16,8 +17,8 @@ from covidssl.splits import (
     leakage_in_words,
     leaks,
     propose,
+    refuse_early,
     refuse_leaks,
-    refuse_patients_in_two_splits,
     set_aside,
     settle,
     split_dataset,
@@ -26,6 +27,7 @@ from tests.splits.prints import in_the_order_of_patients, prints_of
 from tests.splits.sets import dataset, in_file_order, of_patients, scan, splits_of
 
 PLACES = ("train", "validation", "test")
+MIXED = ["train", "train", "train", "validation", "test"]
 
 
 def given(patients: bool = True) -> Dataset:
@@ -103,8 +105,8 @@ def test_split_that_tears_patients_apart_is_refused_before_a_picture_is_read(kin
     whole = dataset(*(scan(f"{k}.png", k % 2 == 0, f"p{k // 7}") for k in range(400)))
     proposed = propose(whole, SplitPlan.model_validate({"kind": kind, "gap": 0}), 0)
     with pytest.raises(DataError, match=r"patients? in more than one split.*not by scan.*kind=pat"):
-        refuse_patients_in_two_splits(proposed, allowed=False)
-    refuse_patients_in_two_splits(proposed, allowed=True)
+        refuse_early(proposed, allowed=False)
+    refuse_early(proposed, allowed=True)
 
 
 # File order
@@ -125,8 +127,9 @@ def test_order_that_carries_patients_and_is_torn_apart_is_a_leak(kind: str) -> N
     assert leak.kind == "order"
     assert leak.count > 20
     assert "file order carries patients, and none are known: the nearest neighbour of" in leak.text
-    assert f"the split tears {leak.count} of" in leak.text
-    assert "such neighbours of test scans away to where they are learnt from; first: " in leak.text
+    assert "such neighbours of test scans and " in leak.text
+    said = "such neighbours of validation scans away to where they are learnt from; first: "
+    assert said in leak.text
 
 
 @pytest.mark.parametrize("gap", [0, 3, 10])
@@ -147,11 +150,12 @@ def test_lists_that_keep_patients_whole_are_no_leak_though_patients_meet() -> No
 
 
 def test_few_labels_of_a_split_that_tears_the_order_apart_leak_as_all_of_them() -> None:
-    counts = [
-        [leak.count for leak in order_leaks(SplitPlan(kind="random", label_fraction=fraction))]
+    told = [
+        [leak.text for leak in order_leaks(SplitPlan(kind="random", label_fraction=fraction))]
         for fraction in (1.0, 0.1)
     ]
-    assert counts[0] == counts[1] != []
+    of_tests = [re.findall(r"(\d+ of \d+) such neighbours of test scans", text) for (text,) in told]
+    assert of_tests[0] == of_tests[1] != []
 
 
 def test_order_that_tells_nothing_is_no_leak() -> None:
@@ -169,6 +173,45 @@ def test_given_lists_that_tear_the_order_apart_are_found_too() -> None:
         *(scan(f"{p}/{k}.png", p, None, marked[k % 5]) for p in (False, True) for k in range(150))
     )
     (leak,) = order_leaks(SplitPlan(), whole)
+    assert leak.count > 20
+
+
+def marked(of_a_class: int, words: list[str]) -> Dataset:
+    """Slices of nobody known, with these splits in file order, over and over again."""
+    return dataset(
+        *(
+            scan(f"{p}/{k}.png", p, None, words[k % len(words)])
+            for p in (False, True)
+            for k in range(of_a_class)
+        )
+    )
+
+
+@pytest.mark.parametrize("tests", [True, False], ids=["tests apart", "no tests"])
+def test_validation_that_is_mixed_with_train_leaks_though_test_is_apart(tests: bool) -> None:
+    words = ["train", "train", "validation"] * 30 + ["test" if tests else "gap"] * 60
+    (leak,) = order_leaks(SplitPlan(), marked(150, words))
+    assert "such neighbours of validation scans away" in leak.text
+    assert "of test scans" not in leak.text
+
+
+def test_test_that_is_mixed_with_train_leaks_though_validation_is_apart() -> None:
+    words = ["train", "train", "test"] * 30 + ["validation"] * 60
+    (leak,) = order_leaks(SplitPlan(), marked(150, words))
+    assert "of validation scans" not in leak.text
+
+
+@pytest.mark.parametrize("draw", range(4))
+def test_few_labels_of_blocks_do_not_leak(draw: int) -> None:
+    plan = SplitPlan(kind="blocked", gap=3, run_length=7, label_fraction=0.1, label_draw=draw)
+    assert order_leaks(plan, in_file_order(400)) == []
+
+
+def test_patient_of_one_scan_each_does_not_hide_the_order() -> None:
+    known = dataset(
+        *(scan(one.name, one.positive, one.name, one.split) for one in marked(150, MIXED).scans)
+    )
+    (leak,) = order_leaks(SplitPlan(), known)
     assert leak.count > 20
 
 
