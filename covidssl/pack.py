@@ -23,6 +23,7 @@ from covidssl.store import Store, StoredSlice, StoredSlices, digest
 from covidssl.tensor_files import Shape, TensorFile, map_tensors, new_tensors
 
 FORMAT = "covidssl-pack-1"
+_REVISION = 1  # of how slices are cut and laid out: parts of two revisions do not mix
 SUFFIX = ".safetensors"
 Bits = Literal[8, 16]
 
@@ -127,6 +128,7 @@ class Pack:
                 f"{path.name}: {len(gone)} of {parts} parts are missing, such as number {gone[0]}. "
                 f"Copy all of them into one folder, or pack again."
             )
+        _check_order(files)
         return cls(path, files)
 
     def at(self, place: int) -> Cut:
@@ -176,9 +178,10 @@ def write_pack(store: Store, path: Path, packing: Packing) -> Iterator[Path]:
     fingerprint = store.fingerprint
     if packing.bits == 8:
         fingerprint = digest(f"{fingerprint} 8 bits")
+    ends = [places.stop for places in ranges]
     notes = {
         "format": FORMAT,
-        "id": digest(f"{fingerprint} {frame} {len(ranges)}"),
+        "id": digest(f"{_REVISION} {fingerprint} {frame} {packing.bits} {ends}"),
         "frame": frame,
         "pixels": str(store.pixels),
         "fingerprint": fingerprint,
@@ -189,7 +192,8 @@ def write_pack(store: Store, path: Path, packing: Packing) -> Iterator[Path]:
         file = path
         if packing.most_bytes is not None:
             file = path.with_name(f"{path.stem}-{number:05d}-of-{len(ranges):05d}{SUFFIX}")
-        _write_part(store, file, places, packing, {**notes, "part": str(number)})
+        own = {"part": str(number), "first": str(places.start)}
+        _write_part(store, file, places, packing, notes | own)
         yield file
 
 
@@ -199,6 +203,15 @@ def parts_beside(path: Path) -> list[Path]:
     entries = path.parent.iterdir() if path.parent.is_dir() else iter(())
     found = ((entry, _PART.fullmatch(entry.name)) for entry in entries)
     return sorted(entry for entry, match in found if match and match["stem"] == stem)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Take away what killed runs left half-written of a pack of this name."""
+    stem = re.escape(path.name.removesuffix(SUFFIX))
+    left = re.compile(rf"\.{stem}(-\d{{5}}-of-\d{{5}})?\.safetensors\.\d+\.part.*")
+    entries = path.parent.iterdir() if path.parent.is_dir() else iter(())
+    for entry in [entry for entry in entries if left.fullmatch(entry.name)]:
+        entry.unlink(missing_ok=True)
 
 
 def _ranges(store: Store, packing: Packing) -> Iterator[range]:
@@ -277,6 +290,17 @@ def _paths_of(path: Path) -> list[Path]:
     if not found:
         raise DataError(f"{path.name}: there is no such pack, nor parts of it; make one with pack.")
     return found
+
+
+def _check_order(files: Sequence[tuple[Path, TensorFile]]) -> None:
+    start = 0
+    for part, file in files:
+        if file.notes.get("first") != str(start):
+            raise DataError(
+                f"{part.name}: begins with slice {file.notes.get('first')} of the pack, expected "
+                f"{start}. Keep the parts' names as they were written, or pack again."
+            )
+        start += len(file.arrays["frames"])
 
 
 def _checked(path: Path) -> TensorFile:

@@ -230,7 +230,7 @@ def package_versions(names: tuple[str, ...]) -> dict[str, str | None]:
 def _open(
     path: Path, verb: str, config: BaseModel | None, if_exists: IfExists
 ) -> tuple[bool, bool]:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists() or (path.is_dir() and {*path.iterdir()} == {*path.glob(".*.part*")}):
         path.mkdir(parents=True, exist_ok=True)
         return False, False
     record = _record_of(path)

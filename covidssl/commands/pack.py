@@ -8,7 +8,7 @@ from pathlib import Path
 from covidssl.commands.progress import track
 from covidssl.errors import UsageError
 from covidssl.experiments import PackConfig
-from covidssl.pack import SUFFIX, Packing, parts_beside, write_pack
+from covidssl.pack import SUFFIX, Packing, parts_beside, remove_leftovers, write_pack
 from covidssl.store import Store
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,11 @@ def main(
     if not len(store.slices):
         raise UsageError(f"{store.folder.name}: holds no slice to pack.")
     most = None if split_mib is None else int(split_mib * 2**20)
-    for old in there:
-        old.unlink()
+    remove_leftovers(out)
     written = write_pack(store, out, Packing(frame, config.bits, most))
     files = tuple(track(written, "packing", len(store.slices)))
+    # Only now: until the new pack is whole, what is left of the old one is not to be lost.
+    for old in set(there) - set(files):
+        old.unlink()
     log.info("%d slices in %d files", len(store.slices), len(files))
     return files

@@ -7,7 +7,7 @@ wrong with it (`flags`).
 
 from covidssl.lungs.finding import REVISION, Method, lung_mask, segment_lungs
 from covidssl.lungs.flags import Flag
-from covidssl.lungs.given import given_lungs
+from covidssl.lungs.given import given_lungs, mask_names
 from covidssl.lungs.result import LEFT, RIGHT, Lungs
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "Method",
     "given_lungs",
     "lung_mask",
+    "mask_names",
     "segment_lungs",
 ]

@@ -42,7 +42,7 @@ def given_lungs(ct: Volume, folder: Path, name: str | None = None) -> Lungs:
     if not folder.is_dir():
         raise UsageError(f"{folder.name}: no such folder of lung masks.")
     name = name or ct.source
-    names = list(_names(name))
+    names = list(mask_names(name))
     found = next((each for each in names if (folder / each).is_file()), None)
     if found is None:
         raise ScanError(
@@ -58,7 +58,7 @@ def given_lungs(ct: Volume, folder: Path, name: str | None = None) -> Lungs:
     return lungs_of(ct, array, told_apart(array))
 
 
-def _names(name: str) -> Iterator[str]:
+def mask_names(name: str) -> Iterator[str]:
     """Names that a scan's mask may have, the expected one first."""
     path = PurePosixPath(name)
     if not path.name:

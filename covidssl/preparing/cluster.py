@@ -63,8 +63,9 @@ def _mapped(scans: Sequence[ScanFiles], job: Job, workers: int) -> Iterator[Scan
     context.execution_options.verbose_progress = False
     # Our own progress is shown; Ray's plans and statistics would stand between its lines.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    job = replace(job, folder=job.folder.resolve())
-    items = [{"scan": pickle.dumps(scan)} for scan in scans]
+    masks = None if job.lungs_folder is None else job.lungs_folder.absolute()
+    job = replace(job, folder=job.folder.resolve(), lungs_folder=masks)
+    items = [{"scan": pickle.dumps(from_anywhere(scan))} for scan in scans]
     blocks = min(len(items), max(4 * workers, -(-len(items) // _SCANS_A_BLOCK)))
     data = ray.data.from_items(items, override_num_blocks=blocks).map(
         partial(_prepared, job), num_cpus=_CPUS
@@ -80,6 +81,14 @@ def _mapped(scans: Sequence[ScanFiles], job: Job, workers: int) -> Iterator[Scan
             f"again, or a scan ended its process each time. What was prepared is kept: go on with "
             f"--resume, and with --engine local where one scan is to blame."
         ) from error
+
+
+def from_anywhere(scan: ScanFiles) -> ScanFiles:
+    """The scan with paths that another process finds, whatever folder it works in."""
+    # Not resolved: behind a link the file may have another name, by which the scan is known.
+    if scan.archive is not None:
+        return replace(scan, archive=scan.archive.absolute())
+    return replace(scan, paths=tuple(path.absolute() for path in scan.paths))
 
 
 def _prepared(job: Job, row: dict[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_end
 
 from covidssl.io import ScanFiles
 from covidssl.preparing.one_scan import Job, failed, prepare_scan
@@ -79,7 +81,21 @@ def _alone(scan: ScanFiles, job: Job) -> ScanRecord:
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned: a forked copy of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+
+
+def _begin() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    one_thread()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that feeds it has ended, be it killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_end([parent.sentinel])
+        # Nobody is left to write a record of what it reads; half a group is cleared away later.
+        os._exit(1)
 
 
 def one_thread() -> None:

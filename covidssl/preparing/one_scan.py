@@ -17,17 +17,16 @@ from covidssl.box import lungs_box
 from covidssl.errors import CovidsslError, ScanError
 from covidssl.files import write_bytes
 from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels, Window
-from covidssl.io import Policy, Reading, ScanFiles, read_scan
-from covidssl.lungs import REVISION, Lungs, given_lungs, segment_lungs
+from covidssl.io import Policy, Reading, ScanFiles, find_scans, read_scan
+from covidssl.lungs import REVISION, Lungs, given_lungs, mask_names, segment_lungs
 from covidssl.manifest import ManifestRow
 from covidssl.pseudonyms import Pseudonyms
 from covidssl.store.record import FORMAT, ScanRecord, digest, group_of, short_name
-from covidssl.store.zarr_scan import record_on_disk, write_scan
+from covidssl.store.zarr_scan import record_on_disk, remove_scan, write_scan
 from covidssl.volume import Volume
 
 LungMethod = Literal["threshold", "lungmask"]
 PICTURES = "qc"
-_MASKS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -76,27 +75,28 @@ class Job:
     ids: Pseudonyms | None = None
     lungs_folder: Path | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """The options as they stand in `store.json`."""
+        options = self.options.as_json()
+        return options if self.lungs_folder is None else {**options, "lungs": "given"}
+
     def key(self, scan: ScanFiles) -> str:
         """Hash of all that a scan's voxels, mask and identifiers depend on, but the policy."""
         # Hashed, so that no path or time of a source file stands in the store.
-        options = {**self.options.as_json(), "min_lung_share": None, "policy": None}
+        options = {**self.as_json(), "min_lung_share": None, "policy": None}
         who = None
         if self.ids is not None:
             who = [self.ids.of("key", "key"), self.ids.keep_ids]
-        if self.lungs_folder is not None:
-            options["lungs"] = "given"
         made_by = [FORMAT, REVISION, who, scan.name, scan.stamp()]
         return digest(json.dumps([made_by, options, self._masks_of(scan)]))[:32]
 
-    def _masks_of(self, scan: ScanFiles) -> list[tuple[str, int, int]] | None:
-        """Sizes and times of the files that may be the scan's given mask."""
+    def _masks_of(self, scan: ScanFiles) -> list[str] | None:
+        """What changes with the files that may be the scan's given mask, their voxels' included."""
         if self.lungs_folder is None:
             return None
-        stem = scan.name.removesuffix(".gz").rpartition(".")[0] or scan.name
-        names = [scan.name, *(base + end for base in (scan.name, stem) for end in _MASKS)]
-        paths = [self.lungs_folder / name for name in dict.fromkeys(names)]
-        states = [(path.suffix, path.stat()) for path in paths if path.is_file()]
-        return [(suffix, state.st_size, state.st_mtime_ns) for suffix, state in states]
+        paths = [self.lungs_folder / name for name in dict.fromkeys(mask_names(scan.name))]
+        there = [path for path in paths if path.is_file()]
+        return [mask.stamp() for path in there for mask in find_scans([path]).scans]
 
 
 def prepare_scan(scan: ScanFiles, job: Job) -> ScanRecord:
@@ -114,6 +114,8 @@ def prepare_scan(scan: ScanFiles, job: Job) -> ScanRecord:
     done = record_on_disk(job.folder / group_of(scan.name))
     if done is not None and done.serves(key, policy):
         return done
+    # First, so that a group never stands beside the picture of another mask.
+    remove_scan(job.folder / group_of(scan.name))
     try:
         return _prepared(scan, job, key)
     except ScanError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -16,8 +16,9 @@ from covidssl.io import Choice, Policy, ScanFiles, choose_series
 from covidssl.manifest import NAME as MANIFEST
 from covidssl.manifest import ManifestRow, write_manifest
 from covidssl.preparing.engines import Engine, records_of
+from covidssl.preparing.folder import alone_in, checked, remove_leftovers, remove_unowned
 from covidssl.preparing.one_scan import PICTURES, Job
-from covidssl.store import FORMAT, RECORD, UNFINISHED, Store
+from covidssl.store import FORMAT, RECORD, UNFINISHED, Store, group_of
 from covidssl.store.index import columns_of, write_index
 from covidssl.store.opening import Rows
 from covidssl.store.places import LocalPlace
@@ -29,12 +30,10 @@ from covidssl.store.unfinished import (
     rewrite_journal,
     whole_records,
 )
-from covidssl.store.zarr_scan import remove_parts
+from covidssl.store.zarr_scan import record_on_disk, remove_parts
 
 log = logging.getLogger(__name__)
 
-# What the run itself writes, before the store.
-_BOOKS = {"config.yaml", "log.txt", "record.json"}
 _SHOWN = 5
 
 
@@ -63,6 +62,7 @@ class StoreWriter:
             }
         self.todo = tuple(scan for scan in scans if scan.name not in self.records)
         self._journal: BinaryIO | None = None
+        self._open = ExitStack()
 
     @classmethod
     def begin(
@@ -84,20 +84,25 @@ class StoreWriter:
 
         Raises:
             UsageError: when the folder holds something and `resume` is not set, or when it is no
-                store, or one of another format.
+                store, or one of another format; or when another process is filling it.
         """
-        _check_resumable(job.folder, resume)
-        plan, chosen = planned(job, scans, all_series)
-        writer = cls(job, plan, chosen, retry_failed)
-        # In this order: until the new plan stands, the store is the old one.
-        plan.write(job.folder)
-        (job.folder / RECORD).unlink(missing_ok=True)
-        rewrite_journal(job.folder, writer.records.values())
-        remove_parts(job.folder / SCANS)
+        before = checked(job.folder, resume)
+        with alone_in(job.folder):
+            if job.lungs_folder is None and before.get("options", {}).get("lungs") == "given":
+                log.warning("The store was made with --lungs, and now lungs are found without.")
+            remove_leftovers(job.folder)
+            plan, chosen = planned(job, scans, all_series)
+            writer = cls(job, plan, chosen, retry_failed)
+            # In this order: until the new plan stands, the store is the old one.
+            plan.write(job.folder)
+            (job.folder / RECORD).unlink(missing_ok=True)
+            rewrite_journal(job.folder, writer.records.values())
+            remove_parts(job.folder / SCANS)
         return writer
 
     def __enter__(self) -> Self:
-        self._journal = (self.job.folder / JOURNAL).open("ab")
+        self._open.enter_context(alone_in(self.job.folder))
+        self._journal = self._open.enter_context((self.job.folder / JOURNAL).open("ab"))
         return self
 
     def __exit__(
@@ -106,8 +111,7 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._journal is not None:
-            self._journal.close()
+        self._open.close()
 
     def keep(self, record: ScanRecord) -> ManifestRow:
         """Take what became of one scan, and write it down."""
@@ -125,14 +129,17 @@ class StoreWriter:
         """Write manifest, pictures' page, index and record, and open what is a store then.
 
         Raises:
-            DataError: when scans are missing, or the policy is strict and some are defective: the
-                manifest is written all the same.
+            DataError: when scans are missing or were changed by another process, or the policy is
+                strict and some are defective: the manifest is written all the same.
             CovidsslError: when the disk is full.
         """
         folder, options = self.job.folder, self.job.options
         absent = [name for name in self.plan.keys if name not in self.records]
         if absent:
             raise DataError(f"{folder.name}: {len(absent)} scans are not prepared yet.")
+        if self._journal is not None:
+            self._journal.close()  # where it is open, some systems cannot replace it
+        self._refuse_changed()
         rows = self.plan.rows(self.records)
         remove_parts(folder / SCANS)
         write_manifest(folder, rows)
@@ -145,16 +152,42 @@ class StoreWriter:
         write_index(folder, columns_of(listed, options.min_lung_share), fingerprint)
         whole = {
             "format": FORMAT,
-            "options": options.as_json(),
+            "options": self.job.as_json(),
             "fingerprint": fingerprint,
             "scans": len(rows),
             "scans_listed": len(listed),
         }
         write_json(folder / RECORD, whole)
+        remove_unowned(folder, (row.scan for row in rows), self.records.values())
         (folder / UNFINISHED).unlink()
         store = Store.open(folder)
         store.rows = Rows(rows)
         return store
+
+    def _refuse_changed(self) -> None:
+        """Forget records whose groups are no longer what was recorded, and refuse to list them."""
+        folder = self.job.folder
+        kept = [record for record in self.records.values() if record.kept]
+        changed = [
+            record.row.scan
+            for record in kept
+            if _content(record_on_disk(folder / group_of(record.row.scan))) != _content(record)
+        ]
+        if not changed:
+            return
+        for name in changed:
+            del self.records[name]
+        rewrite_journal(folder, self.records.values())
+        raise DataError(
+            f"{folder.name}: {len(changed)} scans were changed while it was prepared, such as "
+            f"'{changed[0]}'. Let one process alone write into the folder, and go on with --resume."
+        )
+
+
+def _content(record: ScanRecord | None) -> tuple[object, ...]:
+    if record is None:
+        return ()
+    return record.key, record.sizes, record.mask, record.row.fingerprint
 
 
 def prepare_store(
@@ -190,7 +223,7 @@ def fill(
         records: Iterable[ScanRecord] = records_of(writer.todo, writer.job, engine)
         for record in seen(records, len(writer.todo)) if seen else records:
             writer.keep(record)
-    return writer.finish()
+        return writer.finish()
 
 
 def planned(
@@ -201,7 +234,7 @@ def planned(
     rows = tuple(passed_over(scan.name, why, scan.format) for scan, why in choice.passed_over)
     keys = {scan.name: job.key(scan) for scan in choice.scans}
     order = tuple(scan.name for scan in scans)
-    return Plan(job.options.as_json(), keys, order, rows), choice.scans
+    return Plan(job.as_json(), keys, order, rows), choice.scans
 
 
 def _write_pictures_page(folder: Path, rows: Sequence[ManifestRow]) -> None:
@@ -220,26 +253,3 @@ def _refuse_defective(folder: Path, rows: Sequence[ManifestRow]) -> None:
         f"({MANIFEST} lists them): {shown}{more} Mend or remove them, or go on with --resume "
         f"--set policy=skip (leaves them out) or --set policy=repair."
     )
-
-
-def _check_resumable(path: Path, resume: bool) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    if not resume:
-        raise UsageError(f"{path}: exists and is not empty; go on with --resume or choose another.")
-    for name in (RECORD, UNFINISHED):
-        if path.is_dir() and (path / name).is_file():
-            try:
-                before = json.loads((path / name).read_text(encoding="utf-8")).get("format")
-            except (ValueError, AttributeError):
-                before = FORMAT  # damaged: it is written anew
-            if before != FORMAT:
-                raise UsageError(
-                    f"{path}: holds a store of format {before}, and this version writes {FORMAT}. "
-                    f"Prepare into another folder, or start again with --overwrite."
-                )
-            return
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
-    if names - _BOOKS:
-        raise UsageError(f"{path}: holds something that is no store; choose another folder.")

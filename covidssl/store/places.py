@@ -36,6 +36,7 @@ class Place(Protocol):
 
         Raises:
             FileNotFoundError: when there is none.
+            DataError: when it is no longer the file that was read from before.
         """
 
     def sizes(self, *files: str) -> tuple[int, ...]:
@@ -59,6 +60,11 @@ def place_of(address: Path | str) -> Place:
     return LocalPlace(Path(address))
 
 
+def renewed(name: str) -> DataError:
+    """What to say of a store that was written again while it was open."""
+    return DataError(f"{name}: the store was prepared anew since it was opened; open it again.")
+
+
 class LocalPlace:
     """A folder of this machine; some files are kept open."""
 
@@ -67,6 +73,7 @@ class LocalPlace:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._open: OrderedDict[str, int] = OrderedDict()
+        self._seen: dict[str, tuple[int, int]] = {}
 
     def read(self, file: str) -> bytes | None:
         try:
@@ -104,12 +111,16 @@ class LocalPlace:
     def _opened(self, file: str) -> int:
         number = os.open(self.root / file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._open[file] = number
+        state = os.fstat(number)
+        seen = (state.st_ino, state.st_mtime_ns)
+        if self._seen.setdefault(file, seen) != seen:
+            raise renewed(self.root.name)
         while len(self._open) > _OPEN_FILES:
             os.close(self._open.popitem(last=False)[1])
         return number
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "_open": OrderedDict()}
+        return {"root": self.root, "_open": OrderedDict(), "_seen": {}}
 
     def __del__(self) -> None:
         self.close()

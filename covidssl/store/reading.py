@@ -15,7 +15,7 @@ from covidssl.hounsfield import Pixels
 from covidssl.manifest import ManifestRow
 from covidssl.store.index import StoredSlice
 from covidssl.store.opening import Contents, Rows, contents_of
-from covidssl.store.places import Place, place_of
+from covidssl.store.places import Place, place_of, renewed
 from covidssl.store.record import digest, group_of
 from covidssl.store.shards import damaged, index_bytes, read_chunk, read_index
 from covidssl.store.zarr_scan import LUNGS, PIXELS, SHARD
@@ -176,7 +176,7 @@ class Store:
         try:
             index = self._indexes.get(file)
             if index is None:
-                index = self._index(stored, file)
+                index = self._index(stored, which, file)
             else:
                 self._indexes.move_to_end(file)
             offsets = index[first:last].astype(np.int64).tolist()
@@ -186,14 +186,18 @@ class Store:
             raise damaged(f"{self.folder.name}: '{stored.scan}'") from None
         return [content[at - begin : at - begin + length] for at, length in offsets]
 
-    def _index(self, stored: StoredSlice, file: str) -> NDArray[np.uint64]:
+    def _index(self, stored: StoredSlice, which: str, file: str) -> NDArray[np.uint64]:
         slices = self._shape(stored)[0]
         name = f"{self.folder.name}: '{stored.scan}'"
         content = self._place.part(file, 0, index_bytes(slices))
-        self._indexes[file] = read_index(content, slices, name)
+        index = read_index(content, slices, name)
+        sizes = self.slices.columns["sizes"][stored.number]
+        if index.sum(axis=1).max() != sizes[(PIXELS, LUNGS).index(which)]:
+            raise renewed(name)
+        self._indexes[file] = index
         while len(self._indexes) > _INDEXES:
             self._indexes.popitem(last=False)
-        return self._indexes[file]
+        return index
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_indexes": OrderedDict()}

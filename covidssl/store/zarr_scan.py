@@ -94,11 +94,21 @@ def remove_parts(scans: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def remove_scan(folder: Path) -> None:
+    """Take a scan's group away, whole or not at all; it need not be there."""
+    left = _aside(folder)
+    try:
+        folder.rename(left)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(left, ignore_errors=True)
+
+
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Several machines may write the same scan, one of them after the other was given up.
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_PART}")
+    temporary = _aside(folder)
     try:
         yield temporary
         _flush(temporary)
@@ -115,6 +125,10 @@ def _replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_PART}")
+
+
 def _flush(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
@@ -129,7 +143,7 @@ def _put(temporary: Path, folder: Path) -> None:
         if not folder.is_dir():
             raise
         # A folder that holds something cannot be renamed over.
-        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_PART}")
+        old = _aside(folder)
         folder.rename(old)
         temporary.rename(folder)
         shutil.rmtree(old, ignore_errors=True)

@@ -17,6 +17,8 @@ from tests.store.stores import prepare
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402 (Ray may be absent)
 
+from covidssl.preparing.cluster import from_anywhere  # noqa: E402
+
 pytestmark = [
     pytest.mark.slow,
     # Ray leaves sockets and files to its processes' ends.
@@ -67,6 +69,20 @@ def test_losing_a_machine_in_mid_run_gives_the_same_store(
     assert [row.status for row in store.manifest].count("failed") == 1
     nodes = [node["Alive"] for node in ray.nodes()]
     assert sorted(nodes) == [False, True]
+
+
+def test_relative_paths_are_found_from_any_folder_and_mean_the_same_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lps_nifti(tmp_path / "a.nii", chest_hu(3, 96))
+    Path("in").mkdir()
+    Path("in", "b.nii").symlink_to("../a.nii")
+    (tmp_path / "else").mkdir()
+    for scan in find_scans([Path("in/b.nii")]).scans:
+        sent, stamp = from_anywhere(scan), scan.stamp()
+        monkeypatch.chdir(tmp_path / "else")
+        assert sent.stamp() == stamp
 
 
 def test_what_is_given_wrongly_is_refused_as_it_is_here(cluster: Cluster, tmp_path: Path) -> None:

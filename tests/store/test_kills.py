@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidssl.errors import DataError
+from covidssl.commands import prepare as verb
+from covidssl.errors import DataError, UsageError
+from covidssl.experiments import PrepareConfig
 from covidssl.io import find_scans
 from covidssl.preparing import Engine, Job, prepare_store
 from covidssl.preparing.local import KILLED
@@ -162,6 +164,113 @@ def test_processes_give_the_same_store_as_one(source: Path, whole: Store, tmp_pa
     scans = find_scans([source]).scans
     store = prepare_store(Job(tmp_path / "out"), scans, engine=Engine(workers=2))
     assert (store.fingerprint, store.manifest) == (whole.fingerprint, whole.manifest)
+
+
+SLEEPER = """
+import sys, time
+from pathlib import Path
+
+import covidssl.preparing.one_scan as one_scan
+from covidssl.io import find_scans
+from covidssl.preparing import Engine, Job, prepare_store
+
+
+def read_forever(scan, how):
+    print("reading", flush=True)
+    time.sleep(3600)
+
+
+one_scan.read_scan = read_forever
+
+if __name__ == "__main__":
+    scans = find_scans([Path(sys.argv[1])]).scans
+    prepare_store(Job(Path(sys.argv[2])), scans, engine=Engine(workers=2))
+"""
+
+
+def test_no_worker_outlives_a_prepare_that_is_killed(source: Path, tmp_path: Path) -> None:
+    """The workers hold the other end of the pipe: it ends when the last of them has."""
+    script = tmp_path / "sleeper.py"
+    script.write_text(SLEEPER)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(source), str(tmp_path / "out")],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["reading\n"] * 2
+    process.kill()
+    process.communicate(timeout=120)
+
+
+FIRST_WRITES = """
+import os, signal, sys
+from pathlib import Path
+from covidssl.commands import prepare
+from covidssl.experiments import PrepareConfig
+
+left = [int(sys.argv[3])]
+renaming = Path.replace
+
+
+def rename_or_be_killed(path, target):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return renaming(path, target)
+
+
+Path.replace = rename_or_be_killed
+prepare.main(PrepareConfig(), [Path(sys.argv[1])], Path(sys.argv[2]), "resume")
+"""
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_killed_in_its_first_writes_a_run_goes_on_and_leaves_no_half_file(
+    source: Path, whole: Store, tmp_path: Path, write: int
+) -> None:
+    out = tmp_path / "out"
+    given = [sys.executable, "-c", FIRST_WRITES, str(source), str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([*given, str(write)], cwd=ROOT, env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(out.glob(".*.part*"))
+    assert not (out / "store.json").exists()
+    verb.main(PrepareConfig(), [source], out, "resume")
+    assert len(Store.open(out).slices) == len(whole.slices)
+    assert list(out.glob(".*.part*")) == []
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from covidssl.io import find_scans
+from covidssl.preparing import Job, StoreWriter
+
+scans = find_scans([Path(sys.argv[1])]).scans
+with StoreWriter.begin(Job(Path(sys.argv[2])), scans):
+    print("inside", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked there")
+def test_a_second_prepare_of_a_folder_is_refused_while_the_first_runs(
+    source: Path, whole: Store, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(source), str(tmp_path / "out")], cwd=ROOT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "inside\n"
+    before = (tmp_path / "out" / "unfinished.json").stat().st_mtime_ns
+    with pytest.raises(UsageError, match="another prepare is filling it"):
+        prepare(source, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "unfinished.json").stat().st_mtime_ns == before
+    process.kill()
+    process.communicate()
+    assert prepare(source, tmp_path / "out", resume=True).fingerprint == whole.fingerprint
 
 
 LIMITED = """

@@ -138,6 +138,62 @@ def test_a_pack_is_not_replaced_unasked(folder: Path, tmp_path: Path) -> None:
         packed(folder, tmp_path / "q.safetensors", split=0.016)
 
 
+def test_a_pack_that_cannot_be_made_leaves_the_old_one(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.safetensors"
+    parts = packed(folder, out, split=0.03)
+    before = [part.read_bytes() for part in parts]
+    config = load_config(PackConfig, None, ["frame.size=32"])
+    with pytest.raises(UsageError, match="--split: a slice takes"):
+        verb.main(config, folder / "store", out, 0.016, overwrite=True)
+    assert [part.read_bytes() for part in parts] == before
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from covidssl.commands import pack
+from covidssl.config import load_config
+from covidssl.errors import CovidsslError
+from covidssl.experiments import PackConfig
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+config = load_config(PackConfig, None, ["frame.size=32"])
+try:
+    pack.main(config, Path(sys.argv[1]), Path(sys.argv[2]), overwrite=True)
+except CovidsslError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_full_disk_leaves_the_old_pack_as_it_was(folder: Path, tmp_path: Path) -> None:
+    parts = packed(folder, tmp_path / "p.safetensors", split=0.03)
+    half = tmp_path / ".p-00001-of-00009.safetensors.17.part.safetensors"
+    half.write_bytes(b"left by a kill")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(folder / "store"), str(tmp_path / "p.safetensors")],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert "the disk is full" in done.stderr
+    assert len(Pack.open(tmp_path / "p.safetensors").slices) == 13
+    assert {path.name for path in tmp_path.iterdir()} == {part.name for part in parts}
+
+
+def test_parts_cut_at_other_places_or_renamed_do_not_mix(folder: Path, tmp_path: Path) -> None:
+    """As many parts of the same store and frame, only that they end elsewhere."""
+    parts = packed(folder, tmp_path / "p.safetensors", split=0.0295)
+    other = packed(folder, tmp_path / "o.safetensors", split=0.0275)
+    assert len(parts) == len(other)
+    content = [part.read_bytes() for part in parts]
+    parts[0].write_bytes(other[0].read_bytes())
+    with pytest.raises(DataError, match="belongs to another pack"):
+        Pack.open(tmp_path / "p.safetensors")
+    parts[0].write_bytes(content[1])
+    parts[1].write_bytes(content[0])
+    with pytest.raises(DataError, match="begins with slice"):
+        Pack.open(tmp_path / "p.safetensors")
+
+
 def test_a_store_of_both_kinds_is_packed_by_the_one_asked_for(tmp_path: Path) -> None:
     write_png(fill(tmp_path / "in") / "x.png", chest_grey(96))
     prepare(tmp_path / "in", tmp_path / "store")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from covidssl.cli import app
 from covidssl.commands import prepare as verb
 from covidssl.errors import UsageError
 from covidssl.experiments import PrepareConfig
+from covidssl.io import find_scans
 from covidssl.manifest import read_manifest
+from covidssl.preparing import Job, StoreWriter, prepare_scan
+from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.store import Store
 from tests.scan_files import chest_hu, lps_nifti, write_dicom
 from tests.store.stores import EDGE, fill, groups_written
@@ -46,6 +51,53 @@ def test_given_masks_are_used_and_a_changed_one_is_read_again(source: Path, tmp_
     verb.main(config, [source], tmp_path / "out", "resume")
     assert Store.open(tmp_path / "out").slices[0].box == (30, 60, 25, 80)
     assert str(tmp_path / "masks") not in (tmp_path / "out" / "config.yaml").read_text()
+
+
+def test_a_mask_counts_with_the_voxels_that_its_header_names(tmp_path: Path) -> None:
+    lps_nifti(tmp_path / "in" / "two.nii.gz", chest_hu(2, EDGE, seed=2))
+    (tmp_path / "in" / "two.nii.gz").rename(tmp_path / "in" / "two.NII.GZ")
+    for seed, box in ((0, (30, 60, 20, 80)), (5, (30, 60, 25, 80))):
+        nifti = masks(tmp_path / "nifti", seed) / "two.nii"
+        header = tmp_path / "masks" / "two.mhd"
+        header.parent.mkdir(exist_ok=True)
+        before = header.stat() if seed else None
+        sitk.WriteImage(sitk.ReadImage(str(nifti)), str(header))
+        if before is not None:
+            os.utime(header, ns=(before.st_atime_ns, before.st_mtime_ns))
+        config = PrepareConfig(lungs_folder=header.parent)
+        verb.main(config, [tmp_path / "in"], tmp_path / "out", "resume")
+        assert Store.open(tmp_path / "out").slices[0].box == box
+
+
+def test_a_store_says_that_its_masks_were_given_and_warns_when_they_are_left_out(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = PrepareConfig(lungs_folder=masks(tmp_path / "masks"))
+    verb.main(config, [source], tmp_path / "out")
+    record = tmp_path / "out" / "store.json"
+    assert json.loads(record.read_text())["options"]["lungs"] == "given"
+    assert "made with --lungs" not in caplog.text
+    verb.main(PrepareConfig(), [source], tmp_path / "out", "resume")
+    assert "made with --lungs, and now" in caplog.text
+    assert json.loads(record.read_text())["options"]["lungs"] == "threshold"
+
+
+def test_a_picture_shows_the_mask_that_is_stored(source: Path, tmp_path: Path) -> None:
+    """Also after a stopped run had shown a mask that was flagged, and so not stored."""
+    verb.main(PrepareConfig(), [source], tmp_path / "out")
+    pictures = tmp_path / "out" / "qc"
+    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    mask = np.zeros((2, EDGE, EDGE), np.uint8)
+    mask[:, 30:60, 20:50] = 1
+    lps_nifti(tmp_path / "masks" / "two.nii", mask)
+    ids = Pseudonyms.from_file(key_beside(tmp_path / "out"))
+    job = Job(tmp_path / "out", ids=ids, lungs_folder=tmp_path / "masks")
+    with StoreWriter.begin(job, find_scans([source]).scans, resume=True) as writer:
+        statuses = [writer.keep(prepare_scan(scan, job)).status for scan in writer.todo]
+    assert "flagged" in statuses
+    assert {path.name: path.read_bytes() for path in pictures.iterdir()} != before
+    verb.main(PrepareConfig(), [source], tmp_path / "out", "resume")
+    assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
 
 
 def test_masks_cannot_be_found_by_hidden_names(source: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from covidssl.io import find_scans, read_ct
 from covidssl.lungs import segment_lungs
 from covidssl.manifest import COLUMNS, read_manifest
 from covidssl.preparing import Job, StoreOptions, prepare_store
-from covidssl.store import Store, StoredSlice
+from covidssl.store import Store, StoredSlice, group_of
 from covidssl.store.reading import Corner
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
 from tests.store.stores import EDGE, fill, prepare
@@ -194,3 +194,33 @@ def test_real_slices_of_every_set_go_through(real_data: Path, tmp_path: Path) ->
     assert len(store.of_kind(Pixels.HU).slices) <= 16 + 12 + 11
     some: StoredSlice = store.slices[0]
     assert store.read(some).lungs.mean() == pytest.approx(some.lung_share, abs=1e-4)
+
+
+def test_who_has_a_store_open_gets_no_voxels_of_the_one_prepared_in_its_place(
+    tmp_path: Path,
+) -> None:
+    source = fill(tmp_path / "in")
+    store = prepare(source, tmp_path / "out")
+    stored = next(stored for stored in store.slices if stored.scan == "two.nii")
+    lps_nifti(source / "two.nii", chest_hu(2, EDGE, seed=9))
+    again = prepare(source, tmp_path / "out", resume=True)
+    with pytest.raises(DataError, match="prepared anew since it was opened; open it again"):
+        store.read(stored)
+    assert again.read(stored).array.shape == (EDGE, EDGE)
+
+
+def test_a_file_that_is_opened_again_must_be_the_one_that_was_read_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the new file is as long as the old one."""
+    monkeypatch.setattr("covidssl.store.places._OPEN_FILES", 1)
+    store = prepare(fill(tmp_path / "in"), tmp_path / "out")
+    stored = store.slices[0]
+    first = store.read(stored).array
+    assert np.array_equal(store.read(stored).array, first)
+    file = tmp_path / "out" / group_of(stored.scan) / "pixels" / "c.0.0.0"
+    content = file.read_bytes()
+    file.rename(file.with_suffix(".old"))
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="prepared anew since it was opened"):
+        store.read(stored)

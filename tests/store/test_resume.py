@@ -192,6 +192,37 @@ def test_a_scan_that_came_or_went_changes_the_listing(source: Path, tmp_path: Pa
     assert (store.fingerprint, store.manifest) == (fresh.fingerprint, fresh.manifest)
 
 
+def test_what_is_taken_out_of_the_inputs_leaves_the_store(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "out")
+    (tmp_path / "out" / "qc" / "mine.png").write_bytes(b"not ours")
+    for name in ("two.nii", "nolung.nii"):
+        (source / name).unlink()
+    prepare(source, tmp_path / "out", resume=True)
+    stays = {Path(group_of(name)).name for name in ("series", "b/scan.nii.gz")}
+    assert set(groups_written(tmp_path / "out")) == stays
+    pictures = {path.name for path in (tmp_path / "out" / "qc").iterdir()}
+    assert pictures == {f"{name}.png" for name in stays} | {"mine.png"}
+
+
+def test_a_group_that_another_process_changed_meanwhile_is_not_listed(
+    source: Path, tmp_path: Path
+) -> None:
+    whole = prepare(source, tmp_path / "whole")
+    with begin(source, tmp_path / "out") as writer:
+        for scan in writer.todo:
+            writer.keep(prepare_scan(scan, writer.job))
+    lps_nifti(tmp_path / "in2" / "two.nii", chest_hu(2, EDGE, seed=9))
+    prepare(tmp_path / "in2", tmp_path / "other")
+    group = tmp_path / "out" / group_of("two.nii")
+    shutil.rmtree(group)
+    shutil.copytree(tmp_path / "other" / group_of("two.nii"), group)
+    with pytest.raises(DataError, match=r"1 scans were changed .* 'two\.nii'"):
+        writer.finish()
+    assert todo(source, tmp_path / "out") == ["two.nii"]
+    store = prepare(source, tmp_path / "out", resume=True)
+    assert (store.fingerprint, store.manifest) == (whole.fingerprint, whole.manifest)
+
+
 def test_half_written_groups_of_a_killed_run_are_made_again(source: Path, tmp_path: Path) -> None:
     whole = prepare(source, tmp_path / "out")
     (tmp_path / "out" / "store.json").rename(tmp_path / "out" / "unfinished.json")
