@@ -20,18 +20,12 @@ from typing import NamedTuple
 
 import pytest
 
-from covidssl.calibration import Calibration
 from covidssl.cli import main
 from covidssl.files import read_csv, write_csv
-from covidssl.frames import Frame
-from covidssl.hounsfield import Pixels
 from covidssl.manifest import ManifestRow, read_manifest
-from covidssl.model import Aggregation, ModelCard, save_model
-from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
-from covidssl.weights import Origin
 from tests import canaries
 from tests.canaries import PATH_WORD, PATIENT, SERIES, WORD
+from tests.model_folders import write_untrained_model
 from tests.scan_files import change_dicom, chest_grey, chest_hu, write_dicom
 
 P = PATH_WORD
@@ -141,24 +135,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder of a network that has learnt nothing."""
-    plan = EncoderPlan(channels=(8, 8), groups=4)
-    card = ModelCard(
-        classes=("normal", "COVID"),
-        encoder=plan,
-        frame=Frame(size=32, pixels=Pixels.WINDOWED),
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
-        aggregation=Aggregation(),
-        burden_threshold=0.07,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
-        metrics={},
-        files={},
-    )
-    folder = tmp_path_factory.mktemp("model") / "model"
-    save_model(folder, card, CovidClassifier(Encoder(plan)).state_dict(), None)
-    return folder
+    return write_untrained_model(tmp_path_factory.mktemp("model") / "model")
 
 
 def call(*arguments: object) -> str:

@@ -16,7 +16,6 @@ import torch
 from typer.testing import CliRunner
 
 import covidssl
-from covidssl.calibration import Calibration
 from covidssl.cli import app, main
 from covidssl.errors import (
     CovidsslError,
@@ -27,13 +26,8 @@ from covidssl.errors import (
     WeightsError,
 )
 from covidssl.files import read_csv, write_text
-from covidssl.frames import Frame
-from covidssl.hounsfield import Pixels
-from covidssl.model import Aggregation, ModelCard, save_model
-from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
 from covidssl.version import __version__
-from covidssl.weights import Origin
+from tests.model_folders import write_untrained_model
 from tests.scan_files import chest_grey, write_png
 
 VERBS = (
@@ -115,23 +109,7 @@ def prepared(folder: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model folder of a network that has learnt nothing."""
-    plan = EncoderPlan(channels=(8, 8), groups=4)
-    card = ModelCard(
-        classes=("normal", "COVID"),
-        encoder=plan,
-        frame=Frame(size=32, pixels=Pixels.WINDOWED),
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
-        aggregation=Aggregation(),
-        burden_threshold=0.07,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
-        metrics={},
-        files={},
-    )
-    save_model(tmp_path / "model", card, CovidClassifier(Encoder(plan)).state_dict(), None)
-    return tmp_path / "model"
+    return write_untrained_model(tmp_path / "model")
 
 
 # What it says of itself
