@@ -53,7 +53,7 @@ $(VENV)/.covidssl: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.covidssl-dev: pyproject.toml constraints.txt | system $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the tools for tests (some minutes) ..."
-	$(PIP) --editable '.[dev,reference,ray,s3,lungmask]'
+	$(PIP) --editable '.[dev,reference,ray,s3,lungmask,export]'
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) --no-deps $(TRITON) || \
 	  echo "Triton cannot be had here: the tests of the GPU's Perlin kernel are skipped."
 	@touch $@ $(VENV)/.covidssl

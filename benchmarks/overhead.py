@@ -17,9 +17,9 @@ from covidssl.frames import Frame, frame_mask, frame_pixels
 from covidssl.hounsfield import Pixels
 from covidssl.networks.unet import Restored
 from covidssl.phantom import SPACING_MM, phantom_chest
-from covidssl.pretext import CleanSlices, PretextPlan, RestorationBatch, RestorationLoss, corrupt
+from covidssl.pretext import CleanSlices, PerlinPretext, RestorationBatch, Setting, corrupt
 from covidssl.randomness import initial_weights
-from covidssl.training import make_fabric
+from covidssl.training import Share, make_fabric
 
 _BAR = 0.95
 _LEVELS = 5
@@ -74,13 +74,13 @@ class Training:
         self.network, self.optimizer = self.fabric.setup(network, optimizer)
         slices = clean_slices(case.batch, case.pixels)
         self.slices = CleanSlices(*(self.fabric.to_device(part) for part in slices))
-        self.plan, self.weights, self.steps = PretextPlan(), RestorationLoss(), count()
+        self.plan, self.steps = PerlinPretext(), count()
         self.fixed = self.examples()
 
     def examples(self) -> RestorationBatch:
         """The next step's batch, its lesions drawn now."""
-        key = (0, next(self.steps))
-        return corrupt(self.slices, self.plan, Frame().window_hu, _LEVELS, key)[0]
+        share = Share(next(self.steps), 0, len(self.slices.frames))
+        return corrupt(self.slices, self.plan, Setting(Frame().window_hu, _LEVELS, 0), share)[0]
 
     def on_the_fly(self) -> None:
         """A step on lesions that are drawn for it."""
@@ -92,7 +92,7 @@ class Training:
 
     def _step(self, examples: RestorationBatch) -> None:
         self.network.train()
-        losses = self.weights.of(self.network(examples.corrupted), examples)
+        losses = self.plan.loss.of(self.network(examples.corrupted), examples)
         self.fabric.backward(losses.total)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -17,7 +17,7 @@ from covidssl.frames import unit_from_frames
 from covidssl.hounsfield import Window
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.randomness import torch_generator
-from covidssl.training import Losses
+from covidssl.training import Losses, Share
 
 _AUGMENT_STREAM = 31
 _PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1.0)
@@ -70,11 +70,11 @@ class DiagnosisTask:
         negatives = max(len(target) - positives, 1)
         self.weights = (len(target) / (2 * negatives), len(target) / (2 * positives))
 
-    def examples(self, batch: LabelledBatch, step: int) -> DiagnosisBatch:
-        """Augmented frames of one step, keyed by (seed, step)."""
+    def examples(self, batch: LabelledBatch, share: Share) -> DiagnosisBatch:
+        """Augmented frames of one step, keyed by seed, step and place."""
         frames, target = batch
-        generator = torch_generator(self.seed, _AUGMENT_STREAM, step)
-        params = sample_augment(self.augment, generator, len(frames))
+        generator = torch_generator(self.seed, _AUGMENT_STREAM, share.step)
+        params = share.rows(sample_augment(self.augment, generator, share.drawn))
         moved = warp(unit_from_frames(frames), params)
         unit = see_through(to_hu(moved, self.window_hu), params)
         weight = torch.where(target > 0.5, self.weights[1], self.weights[0])
@@ -165,10 +165,11 @@ def parameter_groups(
     groups: list[dict[str, object]] = [
         {"params": list(network.head.parameters()), "rate_scale": head_rate}
     ]
-    levels = list(network.encoder.levels)
-    for depth, level in enumerate(levels):
-        scale = layer_decay ** (len(levels) - 1 - depth)
-        groups.append({"params": list(level.parameters()), "rate_scale": scale})
+    stages = network.encoder.stages()
+    for depth, modules in enumerate(stages):
+        scale = layer_decay ** (len(stages) - 1 - depth)
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        groups.append({"params": parameters, "rate_scale": scale})
     return groups
 
 

@@ -13,8 +13,8 @@ from covidssl.hounsfield import Pixels
 from covidssl.io.reading import Policy
 from covidssl.lesions import LesionRanges, Lesions, preset_names
 from covidssl.model import Aggregation
-from covidssl.networks.encoder import EncoderPlan
-from covidssl.pretext import PretextPlan, RestorationLoss
+from covidssl.networks.plan import EncoderPlan
+from covidssl.pretext import PerlinPretext, PretextPlan
 from covidssl.splits import SplitPlan
 from covidssl.training import TrainingPlan
 
@@ -124,8 +124,7 @@ class PretrainConfig(Experiment):
     Attributes:
         frame: how slices are cut; travels with the weights.
         encoder: architecture.
-        pretext: how lesions and pictures are drawn.
-        loss: weights of the restoration loss.
+        pretext: what teaches the encoder, and how.
         training: steps, batch, rate.
         checkpoint_every: steps between checkpoints.
         pictures_every: steps between pictures corrupted / restored / clean.
@@ -133,8 +132,7 @@ class PretrainConfig(Experiment):
 
     frame: Frame = Frame()
     encoder: EncoderPlan = EncoderPlan()
-    pretext: PretextPlan = PretextPlan()
-    loss: RestorationLoss = RestorationLoss()
+    pretext: PretextPlan = PerlinPretext()
     training: TrainingPlan = TrainingPlan()
     checkpoint_every: int = Field(100, ge=1)
     pictures_every: int = Field(200, ge=1)
@@ -252,8 +250,9 @@ class PredictConfig(Experiment):
 
 
 def _must_fit(frame: Frame, encoder: EncoderPlan) -> None:
-    if frame.size % encoder.stride:
+    if frame.dimensions != encoder.dimensions:
+        what = "volumes" if frame.depth else "slices"
         raise ValueError(
-            f"frame.size {frame.size} must be a multiple of {encoder.stride} for an encoder of "
-            f"{len(encoder.channels)} levels"
+            f"frame.depth {frame.depth} means {what}, and encoder.dimensions is "
+            f"{encoder.dimensions}: set encoder.dimensions={frame.dimensions}"
         )

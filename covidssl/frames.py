@@ -26,6 +26,7 @@ class Frame(BaseModel):
 
     Attributes:
         size: edge of the square frame in pixels.
+        depth: slices of a frame that is a volume, evenly over the lungs; None: a frame is a slice.
         crop: about the lungs, or the whole picture.
         margin: kept around the lungs, as a share of their width and height.
         pixels: the kind of pixel that the network was trained on.
@@ -35,6 +36,7 @@ class Frame(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(128, ge=32, le=1024)
+    depth: int | None = Field(None, ge=8, le=512)
     crop: Literal["lungs", "none"] = "lungs"
     margin: float = Field(0.12, ge=0.0, le=1.0)
     pixels: Pixels = Pixels.WINDOWED
@@ -46,6 +48,17 @@ class Frame(BaseModel):
         if not (np.isfinite(window).all() and window[0] < window[1]):
             raise ValueError("a window goes from its lower to its upper end in HU")
         return window
+
+    @property
+    def dimensions(self) -> Literal[2, 3]:
+        """Of a frame: 2 for a slice, 3 for a volume."""
+        return 2 if self.depth is None else 3
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a frame: (size, size), or (depth, size, size)."""
+        square = (self.size, self.size)
+        return square if self.depth is None else (self.depth, *square)
 
     def box(self, lungs: Box | None, height: int, width: int) -> Box:
         """The rectangle of a (height, width) picture that the frame shows."""

@@ -17,7 +17,8 @@ from covidssl.errors import DataError, WeightsError
 from covidssl.files import write_text
 from covidssl.frames import Frame
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.networks.unet import RestorationUNet
 from covidssl.splits import Learnt
 from covidssl.weights import (
@@ -163,12 +164,12 @@ def load_model(path: Path | str) -> Model:
     card = read_card(folder / CARD, ModelCard)
     if CLASSIFIER not in card.files:
         raise WeightsError(f"{folder / CARD}: names no {CLASSIFIER}; the card is not whole.")
-    classifier = CovidClassifier(Encoder(card.encoder))
+    classifier = CovidClassifier(build_encoder(card.encoder))
     weights = read_weights(folder / CLASSIFIER, card.files[CLASSIFIER])
     load_strictly(classifier, weights, CLASSIFIER)
     restoration = None
     if RESTORATION in card.files:
-        restoration = RestorationUNet(Encoder(card.encoder))
+        restoration = RestorationUNet(build_encoder(card.encoder))
         weights = read_weights(folder / RESTORATION, card.files[RESTORATION])
         load_strictly(restoration, weights, RESTORATION)
         restoration.eval()

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from covidssl.config import changed_keys
 from covidssl.errors import UsageError
 from covidssl.frames import Frame
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import Encoder, build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights
 from covidssl.weights import load_encoder, load_restoration
 
@@ -52,7 +53,7 @@ def start_from(
     """
     if path is None:
         with initial_weights(seed):
-            encoder = Encoder(plan or EncoderPlan())
+            encoder = build_encoder(plan or EncoderPlan())
         return Start(encoder, frame or Frame(), FROM_SCRATCH, None)
     encoder, card = load_encoder(path)
     must_agree(path, "frame", frame, card.frame)

@@ -18,7 +18,8 @@ from torch import nn
 from covidssl.errors import WeightsError
 from covidssl.files import sha256_of, write_bytes, write_text
 from covidssl.frames import Frame
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import Encoder, build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.networks.unet import RestorationUNet
 from covidssl.version import __version__
 
@@ -186,7 +187,7 @@ def load_encoder(path: Path | str) -> tuple[Encoder, EncoderCard]:
     file = Path(path)
     if file.is_dir():
         file = file / "encoder.safetensors"
-    return _load(file, "encoder", Encoder)
+    return _load(file, "encoder", build_encoder)
 
 
 def load_restoration(path: Path) -> tuple[RestorationUNet, EncoderCard]:
@@ -195,7 +196,7 @@ def load_restoration(path: Path) -> tuple[RestorationUNet, EncoderCard]:
     Raises:
         WeightsError: when weights or card are missing or do not fit each other.
     """
-    return _load(path, "restoration", lambda plan: RestorationUNet(Encoder(plan)))
+    return _load(path, "restoration", lambda plan: RestorationUNet(build_encoder(plan)))
 
 
 _NAMES = {"encoder": "an encoder", "restoration": "a restoration network"}

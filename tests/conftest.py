@@ -19,3 +19,12 @@ def real_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("no real CT beside the checkout (../shared/data)")
     return SHARED_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` say why they do not run."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

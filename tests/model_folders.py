@@ -9,7 +9,8 @@ from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model import Aggregation, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.weights import Origin
 
 
@@ -30,5 +31,5 @@ def write_untrained_model(folder: Path) -> Path:
         metrics={},
         files={},
     )
-    save_model(folder, card, CovidClassifier(Encoder(plan)).state_dict(), None)
+    save_model(folder, card, CovidClassifier(build_encoder(plan)).state_dict(), None)
     return folder

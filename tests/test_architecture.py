@@ -26,7 +26,7 @@ STAGES = [
     ["perlin"],
     ["lesions"],
     ["augment", "networks"],
-    ["weights", "training"],
+    ["training", "weights"],
     ["checkpoint", "pretext"],
     ["clean_slices", "pack"],
     ["datasets", "duplicates", "file_order"],

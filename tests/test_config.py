@@ -232,7 +232,7 @@ def test_every_wrong_key_is_named_at_once_with_the_file(tmp_path: Path) -> None:
         ("frame.pixels=grey", r"frame\.pixels: .*'hu' or 'windowed'.*'grey'"),
         ("frame.window_hu=[400, -1000]", r"frame\.window_hu: .*lower to its upper end"),
         ("frame.window_hu=[-1000, .inf]", r"frame\.window_hu: .*lower to its upper end"),
-        ("frame.size=100", r"frame\.size 100 must be a multiple of 16"),
+        ("frame.depth=32", r"frame\.depth 32 means volumes.*encoder\.dimensions=3"),
         ("encoder.channels=[12, 24]", r"encoder: 12 channels cannot be cut into 8 groups"),
         ("training.precision=no", r"training\.precision: .*'no'"),
     ],
@@ -243,8 +243,8 @@ def test_value_that_does_not_fit_names_its_key(override: str, said: str) -> None
 
 
 def test_frame_that_does_not_suit_the_network_is_refused_for_fine_tuning_too() -> None:
-    with pytest.raises(UsageError, match=r"frame\.size 72 must be a multiple of 16"):
-        load_config(FinetuneConfig, None, ["frame.size=72"])
+    with pytest.raises(UsageError, match=r"set encoder\.dimensions=3"):
+        load_config(FinetuneConfig, None, ["frame.depth=32"])
 
 
 @pytest.mark.parametrize("override", ["training.steps", "=5", "training.steps 5"])

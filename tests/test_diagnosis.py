@@ -19,15 +19,17 @@ from covidssl.diagnosis import (
 from covidssl.hounsfield import LUNG_WINDOW_HU
 from covidssl.model import Aggregation
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights, numpy_generator
+from covidssl.training import Share
 
 CPU = torch.device("cpu")
 
 
 def classifier() -> CovidClassifier:
     with initial_weights(1):
-        return CovidClassifier(Encoder(EncoderPlan(channels=(8, 16, 24))))
+        return CovidClassifier(build_encoder(EncoderPlan(channels=(8, 16, 24))))
 
 
 def labelled(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +64,9 @@ def test_both_classes_weigh_the_same_however_many_frames_they_have() -> None:
     target = np.array([1] * 3 + [0] * 27)
     task = DiagnosisTask(AugmentRanges(), LUNG_WINDOW_HU, target, seed=0)
     frames = torch.zeros((30, 1, 32, 32), dtype=torch.uint16)
-    made = task.examples(LabelledBatch(frames, torch.tensor(target, dtype=torch.float32)), 0)
+    made = task.examples(
+        LabelledBatch(frames, torch.tensor(target, dtype=torch.float32)), Share(0, 0, len(frames))
+    )
     assert float(made.weight[made.target == 1].sum()) == pytest.approx(15)
     assert float(made.weight[made.target == 0].sum()) == pytest.approx(15)
 
@@ -73,7 +77,7 @@ def test_examples_are_keyed_by_the_step() -> None:
     task = DiagnosisTask(AugmentRanges(), LUNG_WINDOW_HU, target, seed=0)
 
     def unit(step: int) -> torch.Tensor:
-        made: DiagnosisBatch = task.examples(batch, step)
+        made: DiagnosisBatch = task.examples(batch, Share(step, 0, len(batch.frames)))
         return made.unit
 
     assert torch.equal(unit(4), unit(4))

@@ -26,7 +26,8 @@ from covidssl.io import write_volume
 from covidssl.labelled_frames import load_labelled_frames
 from covidssl.model import Aggregation, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.phantom import phantom_chest
 from covidssl.randomness import initial_weights
 from covidssl.splits import (
@@ -74,7 +75,7 @@ def save_untrained(
     """A model folder: its scores mean nothing, and nothing here asks what they are."""
     plan = EncoderPlan(channels=(8, 8, 16))
     with initial_weights(seed):
-        classifier = CovidClassifier(Encoder(plan))
+        classifier = CovidClassifier(build_encoder(plan))
     card = ModelCard(
         classes=("normal", "COVID"),
         encoder=plan,
@@ -162,7 +163,7 @@ def test_split_of_which_nothing_can_be_read_is_refused(bench: Bench) -> None:
 
 def test_no_frames_have_no_logits() -> None:
     with initial_weights(1):
-        network = CovidClassifier(Encoder(EncoderPlan(channels=(8, 8, 16))))
+        network = CovidClassifier(build_encoder(EncoderPlan(channels=(8, 8, 16))))
     none = np.empty((0, 32, 32), dtype=np.uint16)
     found = logits_of(network, none, torch.device("cpu"))
     assert (found.shape, found.dtype) == ((0,), np.float64)

@@ -8,14 +8,15 @@ import torch
 
 from covidssl.evidence import class_evidence, evidence_picture, lifted_off, restoration_picture
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.networks.unet import RestorationUNet
 from covidssl.randomness import initial_weights, torch_generator
 
 
 def classifier() -> CovidClassifier:
     with initial_weights(1):
-        network = CovidClassifier(Encoder(EncoderPlan(channels=(8, 16, 24))))
+        network = CovidClassifier(build_encoder(EncoderPlan(channels=(8, 16, 24))))
     size = network.feature_mean.shape
     draw = torch_generator(2)
     network.set_feature_scale(torch.rand(size, generator=draw), torch.rand(size, generator=draw))
@@ -43,7 +44,7 @@ def test_the_evidence_lies_where_the_picture_was_changed() -> None:
 
 def test_nothing_is_lifted_off_outside_the_lungs() -> None:
     with initial_weights(1):
-        network = RestorationUNet(Encoder(EncoderPlan(channels=(8, 16))))
+        network = RestorationUNet(build_encoder(EncoderPlan(channels=(8, 16))))
     with torch.no_grad():
         network.decoder.last.bias.fill_(-0.2)
     lungs = torch.zeros((1, 1, 16, 16), dtype=torch.bool)

@@ -21,7 +21,8 @@ from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model import INTENDED_USE, Aggregation, Model, ModelCard, load_model, save_model
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import Encoder, build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.networks.unet import RestorationUNet
 from covidssl.randomness import initial_weights, torch_generator
 from covidssl.starting import FROM_SCRATCH, start_from
@@ -44,7 +45,7 @@ ORIGIN = Origin(data_fingerprint="ab12", pictures=9, steps=5, seed=3)
 
 def encoder(seed: int = 1, plan: EncoderPlan = PLAN) -> Encoder:
     with initial_weights(seed):
-        return Encoder(plan)
+        return build_encoder(plan)
 
 
 def pictures() -> torch.Tensor:

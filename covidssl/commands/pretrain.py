@@ -14,15 +14,15 @@ from covidssl.commands.learning import Learning, Notes, last_tenth, learn
 from covidssl.evidence import restoration_picture
 from covidssl.experiments import PretrainConfig
 from covidssl.files import write_bytes
-from covidssl.networks.encoder import Encoder
+from covidssl.networks.encoder import build_encoder
 from covidssl.networks.unet import RestorationUNet
 from covidssl.pack import Pack
-from covidssl.pretext import RestorationBatch, RestorationTask, corrupt
+from covidssl.pretext import RestorationBatch, Setting
 from covidssl.randomness import initial_weights
 from covidssl.runs import IfExists, RunFolder
 from covidssl.starting import FROM_SCRATCH, must_agree
 from covidssl.store import Store
-from covidssl.training import StepReport, TrainingState, make_fabric
+from covidssl.training import Share, StepReport, TrainingState, make_fabric
 from covidssl.weights import (
     EncoderCard,
     Origin,
@@ -99,7 +99,7 @@ def _new_state(
 ) -> tuple[TrainingState, str]:
     """The first state, and the SHA-256 of the weights that it starts from."""
     with initial_weights(config.seed):
-        network = RestorationUNet(Encoder(config.encoder))
+        network = config.pretext.network(build_encoder(config.encoder))
     sha256 = FROM_SCRATCH
     if init is not None:
         started, card = load_restoration(
@@ -121,12 +121,10 @@ def _new_state(
 def _learn(
     config: PretrainConfig, slices: StoredFrames, state: TrainingState, out: Path, fabric: Fabric
 ) -> None:
-    levels = len(config.encoder.channels)
-    window = config.frame.window_hu
-    task = RestorationTask(config.pretext, config.loss, window, levels, config.seed)
-    watched, _ = corrupt(
-        slices.spread(4), config.pretext, window, levels, (config.seed, _FIXED_STEP)
-    )
+    setting = Setting(config.frame.window_hu, len(config.encoder.channels), config.seed)
+    task = config.pretext.task(setting)
+    fixed = slices.spread(4)
+    watched = task.examples(fixed, Share(_FIXED_STEP, 0, len(fixed.frames)))
 
     def watch(report: StepReport, _notes: Notes, _board: SummaryWriter) -> None:
         if report.step % config.pictures_every == 0 or report.step == config.training.steps:

@@ -9,7 +9,7 @@ from covidssl.networks.encoder import Encoder
 
 
 class CovidClassifier(nn.Module):
-    """(B, 1, H, W) in [0, 1] -> (B,) logits; above the operating point means COVID-19.
+    """(B, 1, [Z,] Y, X) in [0, 1] -> (B,) logits; above the operating point means COVID-19.
 
     Mean and maximum of **every** level are pooled, not of the last alone: a decoder with skip
     connections teaches the shallow levels too. The pooled features are centred and scaled by
@@ -31,9 +31,10 @@ class CovidClassifier(nn.Module):
 
     def pooled(self, unit: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, F) before scaling, shallow levels first; mean, then maximum."""
+        axes = tuple(range(2, unit.ndim))
         levels = self.encoder(unit)
         return torch.cat(
-            [pool for level in levels for pool in (level.mean((2, 3)), level.amax((2, 3)))], dim=1
+            [pool for level in levels for pool in (level.mean(axes), level.amax(axes))], dim=1
         )
 
     def set_feature_scale(self, mean: torch.Tensor, scale: torch.Tensor) -> None:

@@ -12,7 +12,8 @@ from covidssl.datasets import read_dataset
 from covidssl.errors import WeightsError
 from covidssl.file_order import order_effect
 from covidssl.frames import Frame
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights
 from covidssl.weights import EncoderCard, Origin, save_encoder_file
 from tests.audit.made_up import write_patients
@@ -23,7 +24,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder that has learnt nothing: texture reaches its levels all the same."""
     plan = EncoderPlan(channels=(8, 16), groups=4)
     with initial_weights(1):
-        network = Encoder(plan)
+        network = build_encoder(plan)
     origin = Origin(data_fingerprint="ab12", pictures=9, steps=5, seed=3)
     card = EncoderCard(
         holds="encoder",

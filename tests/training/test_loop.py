@@ -14,7 +14,8 @@ from covidssl.diagnosis import DiagnosisTask, FramesInMemory
 from covidssl.errors import TrainingError, UsageError
 from covidssl.hounsfield import LUNG_WINDOW_HU
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.encoder import Encoder, EncoderPlan
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights, numpy_generator
 from covidssl.training import (
     NonFiniteLossError,
@@ -43,7 +44,7 @@ def pictures() -> FramesInMemory:
 
 def new_state(plan: TrainingPlan = PLAN) -> TrainingState:
     with initial_weights(SEED):
-        network = CovidClassifier(Encoder(SMALL))
+        network = CovidClassifier(build_encoder(SMALL))
     return TrainingState(network, torch.optim.AdamW(network.parameters(), plan.learning_rate))
 
 
@@ -144,7 +145,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     state = new_state()
     save_checkpoint(tmp_path, state, {})
     with initial_weights(SEED):
-        other = CovidClassifier(Encoder(EncoderPlan(channels=(8, 16, 16))))
+        other = CovidClassifier(build_encoder(EncoderPlan(channels=(8, 16, 16))))
     other_state = TrainingState(other, torch.optim.AdamW(other.parameters()))
     with pytest.raises(TrainingError, match="another network"):
         load_checkpoint(tmp_path, other_state)
@@ -235,5 +236,5 @@ def test_training_leaves_the_global_random_state_alone() -> None:
 
 def test_networks_have_no_layer_that_draws() -> None:
     """Dropout would draw from the global generator, and a resumed run would differ."""
-    network = CovidClassifier(Encoder(EncoderPlan()))
+    network = CovidClassifier(build_encoder(EncoderPlan()))
     assert not [m for m in network.modules() if isinstance(m, nn.Dropout)]

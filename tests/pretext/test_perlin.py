@@ -15,13 +15,14 @@ from covidssl.lesions import LesionRanges, preset
 from covidssl.networks.unet import Restored
 from covidssl.pretext import (
     CleanSlices,
-    PretextPlan,
+    PerlinPretext,
     RestorationBatch,
     RestorationLoss,
-    RestorationTask,
+    Setting,
     corrupt,
 )
 from covidssl.randomness import torch_generator
+from covidssl.training import Share
 
 STILL = AugmentRanges(
     flip=0, rotation_degrees=0, zoom=(1, 1), shift=0,
@@ -40,25 +41,26 @@ def slices(n: int = 4, edge: int = 64) -> CleanSlices:
     return CleanSlices(frames.to(torch.uint16), lungs, torch.full((n, 2), 320 / edge))
 
 
-def batch_of(plan: PretextPlan, key: tuple[int, int] = (0, 0)) -> RestorationBatch:
-    return corrupt(slices(), plan, LUNG_WINDOW_HU, 5, key)[0]
+def batch_of(plan: PerlinPretext, key: tuple[int, int] = (0, 0)) -> RestorationBatch:
+    seed, step = key
+    return corrupt(slices(), plan, Setting(LUNG_WINDOW_HU, 5, seed), Share(step, 0, 4))[0]
 
 
 def test_the_same_step_gives_the_same_batch() -> None:
-    first, second = batch_of(PretextPlan(), (7, 3)), batch_of(PretextPlan(), (7, 3))
+    first, second = batch_of(PerlinPretext(), (7, 3)), batch_of(PerlinPretext(), (7, 3))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("key", [(7, 4), (8, 3)])
 def test_another_step_or_seed_gives_another_batch(key: tuple[int, int]) -> None:
     assert not torch.equal(
-        batch_of(PretextPlan(), (7, 3)).corrupted, batch_of(PretextPlan(), key).corrupted
+        batch_of(PerlinPretext(), (7, 3)).corrupted, batch_of(PerlinPretext(), key).corrupted
     )
 
 
 def test_lesions_stay_inside_the_lungs() -> None:
     lesions = LesionRanges(kinds={"ground_glass": 1, "crazy_paving": 1})
-    batch = batch_of(PretextPlan(augment=STILL, lesions=lesions))
+    batch = batch_of(PerlinPretext(augment=STILL, lesions=lesions))
     outside = ~slices().lungs
     assert torch.equal(batch.corrupted[outside], batch.clean[outside])
     assert float(batch.lesion[outside].max()) == 0
@@ -66,22 +68,22 @@ def test_lesions_stay_inside_the_lungs() -> None:
 
 
 def test_corrupted_and_clean_go_through_the_same_window() -> None:
-    batch = batch_of(PretextPlan())
+    batch = batch_of(PerlinPretext())
     alike = batch.lesion == 0
     assert torch.allclose(batch.corrupted[alike], batch.clean[alike], atol=1e-6)
 
 
 def test_the_share_of_closed_skips_follows_the_plan() -> None:
-    plan = PretextPlan(skip_dropout=0.4)
+    plan = PerlinPretext(skip_dropout=0.4)
     keep = torch.cat([batch_of(plan, (0, step)).keep_skips for step in range(60)])
     assert float(keep.float().mean()) == pytest.approx(0.6, abs=0.05)
-    assert batch_of(PretextPlan(skip_dropout=0)).keep_skips.all()
+    assert batch_of(PerlinPretext(skip_dropout=0)).keep_skips.all()
 
 
 def test_clean_slices_are_not_written_into() -> None:
     given = slices()
     copies = [tensor.clone() for tensor in given]
-    corrupt(given, PretextPlan(), LUNG_WINDOW_HU, 5, (0, 0))
+    corrupt(given, PerlinPretext(), Setting(LUNG_WINDOW_HU, 5, 0), Share(0, 0, 4))
     assert all(torch.equal(a, b) for a, b in zip(given, copies, strict=True))
 
 
@@ -115,7 +117,7 @@ def test_an_error_inside_a_lesion_costs_more_than_the_same_outside() -> None:
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_pictures() -> None:
     """So that accumulation does not change it, however much lesion a picture has."""
-    batch = batch_of(PretextPlan())
+    batch = batch_of(PerlinPretext())
     restored = Restored(batch.corrupted, torch.zeros_like(batch.lesion))
     loss = RestorationLoss()
     whole = float(loss.of(restored, batch).total)
@@ -132,9 +134,16 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_pictures() -> None:
 
 
 def test_the_task_makes_what_the_network_learns_from() -> None:
-    task = RestorationTask(PretextPlan(), RestorationLoss(), LUNG_WINDOW_HU, 5, seed=7)
-    made = task.examples(slices(), 3)
-    assert torch.equal(made.corrupted, batch_of(PretextPlan(), (7, 3)).corrupted)
+    task = PerlinPretext().task(Setting(LUNG_WINDOW_HU, 5, seed=7))
+    made = task.examples(slices(), Share(3, 0, 4))
+    assert torch.equal(made.corrupted, batch_of(PerlinPretext(), (7, 3)).corrupted)
+
+
+def test_a_share_of_a_batch_gets_the_draws_that_it_has_in_the_whole() -> None:
+    setting, whole = Setting(LUNG_WINDOW_HU, 5, 7), batch_of(PerlinPretext(), (7, 3))
+    last = CleanSlices(*(tensor[1:3] for tensor in slices()))
+    made = corrupt(last, PerlinPretext(), setting, Share(3, 1, 2))[0]
+    assert all(torch.equal(part, all_[1:3]) for part, all_ in zip(made, whole, strict=True))
 
 
 def test_a_still_augmentation_is_the_identity() -> None:
@@ -163,20 +172,22 @@ def test_a_wider_window_makes_lungs_brighter() -> None:
 def test_window_jitter_is_as_wide_as_the_public_sets_differ() -> None:
     """Their lungs lie at grey values from 28 to 107 of 255."""
     lung = torch.full((4000, 1, 1, 1), -850.0)
-    seen = see_through(lung, sample_augment(PretextPlan().augment, torch_generator(5), 4000)) * 255
+    seen = (
+        see_through(lung, sample_augment(PerlinPretext().augment, torch_generator(5), 4000)) * 255
+    )
     assert float(seen.min()) < 28
     assert float(seen.max()) > 107
     assert float(((seen > 28) & (seen < 107)).float().mean()) > 0.8
-    demo = load_config(PretrainConfig, Path(__file__).parents[1] / "configs/demo/pretrain.yaml")
-    assert demo.pretext.augment == PretextPlan().augment
+    demo = load_config(PretrainConfig, Path(__file__).parents[2] / "configs/demo/pretrain.yaml")
+    assert demo.pretext.augment == PerlinPretext().augment
 
 
 def test_lesions_may_be_named() -> None:
-    assert PretextPlan.model_validate({"lesions": "ggo"}).lesions == preset("ggo")
+    assert PerlinPretext.model_validate({"lesions": "ggo"}).lesions == preset("ggo")
 
 
 def test_the_backend_of_the_noise_is_the_plans() -> None:
-    auto, product = (batch_of(PretextPlan(augment=STILL, backend=b)) for b in ("auto", "product"))
+    auto, product = (batch_of(PerlinPretext(augment=STILL, backend=b)) for b in ("auto", "product"))
     torch.testing.assert_close(auto.corrupted, product.corrupted, atol=1e-3, rtol=0)
 
 
@@ -185,8 +196,8 @@ def test_the_reference_backend_draws_the_same_lesions_from_noise_of_its_own() ->
     lesions = LesionRanges(foci=(1, 1), clean_share=0, octaves=(1, 1))
     drawn = {
         name: corrupt(
-            slices(1, 32), PretextPlan(lesions=lesions, augment=STILL, backend=name),
-            LUNG_WINDOW_HU, 5, (0, 0),
+            slices(1, 32), PerlinPretext(lesions=lesions, augment=STILL, backend=name),
+            Setting(LUNG_WINDOW_HU, 5, 0), Share(0, 0, 1),
         )
         for name in ("auto", "reference")
     }  # fmt: skip
