@@ -23,7 +23,7 @@ from covidssl.perlin import Field, fused, perlin, product, reference, rows
 from covidssl.perlin.lattice import UNIT_FIELD_SD, Octaves, gradients_of, octaves_of
 from tests.perlin.draws import CPU, alike, fields, one_lattice
 
-on_a_gpu = pytest.mark.skipif(not fused.at_hand(), reason="no CUDA device with Triton")
+on_a_gpu = pytest.mark.gpu
 
 Interpreted = Callable[..., Any]
 
