@@ -1,6 +1,7 @@
 # Two commands: `make demo` runs the whole journey, `make test` checks and tests everything.
 # Both set up .venv by themselves.
 #   make demo                        on phantom CT, no data needed
+#   make demo DIM=3                  the same with networks of volumes
 #   make demo DATA=../shared/data    on real CT
 #   make test                        ruff, mypy, pytest
 #   make check                       ruff and mypy alone
@@ -12,7 +13,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
-OUT ?= work/$(if $(DATA),demo-real,demo)
+DIM ?= 2
+OUT ?= work/$(if $(DATA),demo-real,demo$(if $(filter 3,$(DIM)),-volume))
 DEVICE ?= auto
 ONLY ?=
 N ?= 200000
@@ -24,7 +26,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.covidssl
-	$(BIN)/python -m pipelines.demo --out $(OUT) --device $(DEVICE) $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m pipelines.demo --out $(OUT) --device $(DEVICE) --dim $(DIM) $(if $(DATA),--data $(DATA))
 
 test: check
 	$(BIN)/python -m pytest

@@ -33,6 +33,8 @@ class Subject(StrEnum):
     STORE = "store"
     READERS = "readers"
     LUNGS = "lungs"
+    THROUGHPUT = "throughput"
+    KILL_RESUME = "kill_resume"
 
 
 class Where(StrEnum):

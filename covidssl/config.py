@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from covidssl.errors import UsageError
 from covidssl.yaml_text import parse_yaml, read_yaml, write_yaml
@@ -68,18 +68,52 @@ def _put(values: dict[str, Any], keys: list[str], value: Any, override: str) -> 
 
 
 def _explain(kind: type[BaseModel], where: str, error: Mapping[str, Any]) -> str:
-    place = [str(part) for part in error["loc"]]
+    place = _keys(kind, error["loc"])
     key = ".".join(place)
+    if error["type"] == "union_tag_invalid":
+        return f"{where}: {_unknown_kind(key, error['ctx'])}"
+    if error["type"] == "union_tag_not_found":
+        return f"{where}: {key}: expected keys, '{key}.kind' among them (got {error['input']!r})."
     if error["type"] != "extra_forbidden":
         given = f" (got {error['input']!r})" if not isinstance(error["input"], Mapping) else ""
         said = error["msg"].removeprefix("Value error, ")
         return f"{where}: {key + ': ' if key else ''}{said}{given}."
-    return f"{where}: unknown key '{key}'. {_hint(kind, place[:-1], place[-1])}"
+    return f"{where}: unknown key '{key}'. {_hint(kind, error['loc'][:-1], place)}"
 
 
-def _hint(kind: type[BaseModel], inside: list[str], key: str) -> str:
+def _keys(kind: type[BaseModel], loc: Iterable[int | str]) -> list[str]:
+    """The keys of a place in a model, without the names that pydantic gives to choices in it."""
+    keys: list[str] = []
+    model: type[BaseModel] | None = kind
+    choices: dict[str, type[BaseModel]] = {}
+    is_alternative = False
+    for part in map(str, loc):
+        if part in choices:
+            model, choices = choices[part], {}
+            continue
+        if not is_alternative:
+            keys.append(part)
+        info = model.model_fields.get(part) if model else None
+        choices = _choices(info.annotation) if info else {}
+        is_alternative = info is not None and not choices and _has_alternatives(info.annotation)
+        model = _model_of(info.annotation) if info else None
+    return keys
+
+
+def _unknown_kind(key: str, context: Mapping[str, Any]) -> str:
+    known = str(context["expected_tags"]).replace("'", "").split(", ")
+    near = difflib.get_close_matches(str(context["tag"]), known, n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{key}.kind: there is no '{context['tag']}'. {hint}Known kinds: {', '.join(known)}."
+
+
+def _hint(kind: type[BaseModel], loc: Iterable[int | str], place: list[str]) -> str:
     """The right key that an unknown one is nearest to: right but misplaced, or misspelt."""
-    known = _fields(kind, inside)
+    inside, key = place[:-1], place[-1]
+    known = _fields(kind, loc)
+    others = _kinds_with(kind, inside, key)
+    if others:
+        return f"It belongs to {'.'.join(inside)}.kind {' or '.join(others)}; known here: {known}."
     full = {name.split(".")[-1]: name for name in reversed(_flat_fields(kind))}
     full |= {name: ".".join([*inside, name]) for name in known}
     near = difflib.get_close_matches(key, full, n=1)
@@ -88,14 +122,27 @@ def _hint(kind: type[BaseModel], inside: list[str], key: str) -> str:
     return f"Known keys{' in ' + repr('.'.join(inside)) if inside else ''}: {sorted(known)}."
 
 
-def _fields(kind: type[BaseModel], place: list[str]) -> list[str]:
+def _fields(kind: type[BaseModel], loc: Iterable[int | str]) -> list[str]:
     model: type[BaseModel] = kind
-    for key in place:
-        inner = _model_of(model.model_fields[key].annotation) if key in model.model_fields else None
-        if inner is None:
+    choices: dict[str, type[BaseModel]] = {}
+    for part in map(str, loc):
+        if part in choices:
+            model, choices = choices[part], {}
+            continue
+        info = model.model_fields.get(part)
+        inner = _model_of(info.annotation) if info else None
+        if info is None or inner is None:
             return []
-        model = inner
+        model, choices = inner, _choices(info.annotation)
     return list(model.model_fields)
+
+
+def _kinds_with(kind: type[BaseModel], place: list[str], key: str) -> list[str]:
+    """The choices of a place that have such a key, where there are choices."""
+    if len(place) != 1 or place[0] not in kind.model_fields:
+        return []
+    choices = _choices(kind.model_fields[place[0]].annotation)
+    return [name for name, model in choices.items() if key in model.model_fields]
 
 
 def _flat_fields(kind: type[BaseModel], prefix: str = "") -> list[str]:
@@ -103,18 +150,37 @@ def _flat_fields(kind: type[BaseModel], prefix: str = "") -> list[str]:
     for name, info in kind.model_fields.items():
         names.append(prefix + name)
         inner = _model_of(info.annotation)
-        if inner is not None:
-            names += _flat_fields(inner, f"{prefix}{name}.")
-    return names
+        for model in _choices(info.annotation).values() or ([] if inner is None else [inner]):
+            names += _flat_fields(model, f"{prefix}{name}.")
+    return list(dict.fromkeys(names))
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         found = [_model_of(part) for part in typing.get_args(annotation)]
         return next((model for model in found if model is not None), None)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _model_of(typing.get_args(annotation)[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return None
+
+
+def _has_alternatives(annotation: Any) -> bool:
+    """Whether a value may be of several types, other than null."""
+    parts = [part for part in typing.get_args(annotation) if part is not type(None)]
+    return typing.get_origin(annotation) in (types.UnionType, typing.Union) and len(parts) > 1
+
+
+def _choices(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The models of a union that are told apart by their tags, by these."""
+    found: dict[str, type[BaseModel]] = {}
+    for part in typing.get_args(annotation):
+        tags = [tag.tag for tag in getattr(part, "__metadata__", ()) if isinstance(tag, Tag)]
+        model = _model_of(part)
+        if tags and model is not None:
+            found[tags[0]] = model
+    return found
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -214,16 +215,46 @@ def _classes(name: str, labels: Counter[str], positive_class: str) -> tuple[str,
     counts = ", ".join(f"{label} ({count})" for label, count in labels.most_common())
     if len(labels) != 2:
         raise DataError(
-            f"{name}: expected two classes, found {len(labels)}: {counts}. One class cannot be "
-            f"learnt; more than two may be a label misspelt."
+            f"{name}: expected two classes, found {len(labels)}: {counts}. {_why(labels)}"
         )
     if len({label.casefold() for label in labels}) != 2:
         raise DataError(f"{name}: two classes differ in capitals alone: {counts}. Name them alike.")
     positive = [label for label in labels if label.casefold() == positive_class.casefold()]
     if not positive:
+        near = _near(positive_class, labels)
         raise DataError(
-            f"{name}: no class is called '{positive_class}'; found {counts}. Name the one that "
-            f"means COVID-19: --set positive_class=..."
+            f"{name}: no class is called '{positive_class}'; found {counts}. "
+            f"{f'Did you mean {near!r}? ' if near else ''}Name the one that "
+            f"means COVID-19: --set positive_class={near or '...'}"
         )
     negative = next(label for label in labels if label != positive[0])
     return negative, positive[0]
+
+
+def _why(labels: Counter[str]) -> str:
+    """What may be wrong with a number of classes other than two; the rarer of two like names."""
+    if len(labels) < 2:
+        return "One class cannot be learnt: give scans of the other class too."
+    ordered = [label for label, _ in labels.most_common()]
+    for place in range(len(ordered) - 1, 0, -1):
+        near = _near(ordered[place], ordered[:place])
+        if near:
+            return (
+                f"Is '{ordered[place]}' ({labels[ordered[place]]}) a misspelt '{near}'? "
+                f"Else leave the classes out that are not asked for."
+            )
+    return "Leave the classes out that are not asked for, or name two of them alike."
+
+
+def _near(label: str, labels: Iterable[str]) -> str | None:
+    """The label that is spelt almost alike, capitals aside.
+
+    Not one that is short, nor one that has three letters more: NCP is no CP, nonCOVID no COVID.
+    """
+    folded = {
+        one.casefold(): one
+        for one in labels
+        if min(len(one), len(label)) > 3 and abs(len(one) - len(label)) < 3
+    }
+    found = difflib.get_close_matches(label.casefold(), folded, n=1, cutoff=0.75)
+    return folded[found[0]] if found else None

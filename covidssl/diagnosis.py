@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,19 +21,20 @@ from covidssl.networks.classifier import CovidClassifier
 from covidssl.randomness import torch_generator
 from covidssl.training import Losses, Share
 
-_AUGMENT_STREAM = 31
+AUGMENT_STREAM = 31
 _PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+_MOST_FRAMES, _MOST_PIXELS = 64, 2**20  # that go through the network at once, without gradients
 
 
 class LabelledBatch(NamedTuple):
-    """A batch of labelled frames: frames (B, 1, H, W) uint16, target (B,) float32 of 0 and 1."""
+    """A batch of labelled frames: frames (B, 1, [D,] H, W) uint16, target (B,) of 0.0 and 1.0."""
 
     frames: torch.Tensor
     target: torch.Tensor
 
 
 class DiagnosisBatch(NamedTuple):
-    """What the classifier learns from: unit (B, 1, H, W) float32, target (B,), weight (B,)."""
+    """What the classifier learns from: unit (B, 1, [D,] H, W), target (B,), weight (B,), float."""
 
     unit: torch.Tensor
     target: torch.Tensor
@@ -39,7 +42,7 @@ class DiagnosisBatch(NamedTuple):
 
 
 class FramesInMemory(Dataset[LabelledBatch]):
-    """Labelled frames as a dataset: `frames` (N, H, W) uint16, `target` (N,)."""
+    """Labelled frames as a dataset: `frames` (N, [D,] H, W) uint16, `target` (N,)."""
 
     def __init__(self, frames: NDArray[np.uint16], target: NDArray[np.int64]) -> None:
         self.frames, self.target = frames, target
@@ -66,14 +69,12 @@ class DiagnosisTask:
         self, augment: AugmentRanges, window_hu: Window, target: NDArray[np.int64], seed: int
     ) -> None:
         self.augment, self.window_hu, self.seed = augment, window_hu, seed
-        positives = max(int(target.sum()), 1)
-        negatives = max(len(target) - positives, 1)
-        self.weights = (len(target) / (2 * negatives), len(target) / (2 * positives))
+        self.weights = class_weights(target)
 
     def examples(self, batch: LabelledBatch, share: Share) -> DiagnosisBatch:
         """Augmented frames of one step, keyed by seed, step and place."""
         frames, target = batch
-        generator = torch_generator(self.seed, _AUGMENT_STREAM, share.step)
+        generator = torch_generator(self.seed, AUGMENT_STREAM, share.step)
         params = share.rows(sample_augment(self.augment, generator, share.drawn))
         moved = warp(unit_from_frames(frames), params)
         unit = see_through(to_hu(moved, self.window_hu), params)
@@ -81,45 +82,68 @@ class DiagnosisTask:
         return DiagnosisBatch(unit, target, weight)
 
     def loss(self, network: nn.Module, examples: DiagnosisBatch) -> Losses:
-        """Weighted cross-entropy of the logits."""
-        entropy = torch.nn.functional.binary_cross_entropy_with_logits(
-            network(examples.unit), examples.target, weight=examples.weight
-        )
-        return Losses(entropy, {"cross_entropy": entropy})
+        """Weighted cross-entropy of the frames' logits."""
+        return weighted_entropy(network(examples.unit), examples.target, examples.weight)
+
+
+def class_weights(target: NDArray[np.int64]) -> tuple[float, float]:
+    """Weights of negative and positive examples, by which both classes count the same."""
+    positives = max(int(target.sum()), 1)
+    negatives = max(len(target) - positives, 1)
+    return len(target) / (2 * negatives), len(target) / (2 * positives)
+
+
+def weighted_entropy(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> Losses:
+    """Cross-entropy of logits (B,) with target (B,) and weight (B,), as the loop takes it."""
+    entropy = nn.functional.binary_cross_entropy_with_logits(logits, target, weight=weight)
+    return Losses(entropy, {"cross_entropy": entropy})
+
+
+class FrameScores(NamedTuple):
+    """`SliceScores` of frames as arrays: the logit and the attention of each, (N,)."""
+
+    logit: NDArray[np.float64]
+    attention: NDArray[np.float64]
 
 
 @torch.no_grad()
-def logits_of(
-    network: nn.Module, frames: NDArray[np.uint16], device: torch.device, batch_size: int = 64
-) -> NDArray[np.float64]:
-    """Logits (N,) of frames (N, H, W), without augmentation; none for no frames."""
-    if not len(frames):
-        return np.empty(0, dtype=np.float64)
+def scores_of(
+    network: CovidClassifier, frames: NDArray[np.uint16], device: torch.device
+) -> FrameScores:
+    """Scores of frames (N, [D,] H, W), without augmentation; none for no frames."""
     network.eval()
-    found = [
-        network(_unit(frames[first : first + batch_size], device)).float().cpu()
-        for first in range(0, len(frames), batch_size)
-    ]
-    return torch.cat(found).double().numpy()
+    found = [network.scores(unit) for unit in _in_batches(frames, device)]
+    logit, attention = (
+        torch.cat([part.float().cpu() for part in parts]).double().numpy()
+        if parts
+        else np.empty(0, dtype=np.float64)
+        for parts in ([one.logit for one in found], [one.attention for one in found])
+    )
+    return FrameScores(logit, attention)
 
 
 @torch.no_grad()
 def pooled_features(
     network: CovidClassifier, frames: NDArray[np.uint16], device: torch.device
 ) -> NDArray[np.float32]:
-    """Pooled features (N, F) of frames (N, H, W), before they are scaled."""
+    """Pooled features (N, F) of frames (N, [D,] H, W), before they are scaled."""
     network.eval()
-    found = [
-        network.pooled(_unit(frames[first : first + 64], device)).float().cpu()
-        for first in range(0, len(frames), 64)
-    ]
+    found = [network.pooled(unit).float().cpu() for unit in _in_batches(frames, device)]
     return torch.cat(found).numpy()
+
+
+class ProbeData(NamedTuple):
+    """What a linear probe is fitted on: features (N, F) and target (N,)."""
+
+    features: NDArray[np.float32]
+    target: NDArray[np.int64]
 
 
 def start_from_probe(
     network: CovidClassifier,
-    train: tuple[NDArray[np.float32], NDArray[np.int64]],
-    validation: tuple[NDArray[np.float32], NDArray[np.int64]],
+    train: ProbeData,
+    validation: ProbeData,
+    spread: NDArray[np.float32] | None = None,
 ) -> float:
     """Fit a linear probe on pooled features, and let the head start from it.
 
@@ -128,50 +152,78 @@ def start_from_probe(
 
     Args:
         network: its feature scale and head are set.
-        train: features (N, F) and target (N,).
+        train: features and target.
         validation: the same of the validation split.
+        spread: features (M, F) by whose mean and deviation they are centred and scaled; None for
+            those of `train`.
 
     Returns:
         The validation loss of the probe.
     """
-    mean, scale = train[0].mean(0), train[0].std(0)
-    scale = np.where(scale > 1e-6, scale, 1.0)
-    best: tuple[float, LogisticRegression] | None = None
+    spread = train.features if spread is None else spread
+    mean, scale = spread.mean(0), spread.std(0)
+    scale = np.where(scale > 1e-6, scale, np.float32(1.0))
+    weight, bias, loss = _fit_probe(
+        ProbeData((train.features - mean) / scale, train.target),
+        ProbeData((validation.features - mean) / scale, validation.target),
+    )
+    network.set_feature_scale(torch.from_numpy(mean), torch.from_numpy(scale))
+    network.set_head(torch.from_numpy(weight), torch.tensor(bias, dtype=torch.float32))
+    return loss
+
+
+def _fit_probe(train: ProbeData, validation: ProbeData) -> tuple[NDArray[np.float32], float, float]:
+    """Weight (F,), bias and validation loss of the best of `_PROBE_STRENGTHS`.
+
+    Of an L2 penalty the best weights lie in the span of the pictures: where there are fewer of
+    them than features, it is fitted in that span, which gives the same and takes far less time.
+    """
+    span = None
+    found, held = train.features, validation.features
+    if len(found) < found.shape[1]:
+        span = np.linalg.qr(found.T)[0].astype(np.float32)
+        found, held = found @ span, held @ span
+    probe = LogisticRegression(class_weight="balanced", max_iter=2000, warm_start=True)
+    best: tuple[NDArray[np.float32], float, float] | None = None
     for strength in _PROBE_STRENGTHS:
-        probe = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-        probe.fit((train[0] - mean) / scale, train[1])
-        chance = probe.predict_proba((validation[0] - mean) / scale)[:, 1]
-        loss = float(log_loss(validation[1], chance, labels=[0, 1]))
-        if best is None or loss < best[0]:
-            best = (loss, probe)
+        probe.set_params(C=strength).fit(found, train.target)
+        chance = probe.predict_proba(held)[:, 1]
+        loss = float(log_loss(validation.target, chance, labels=[0, 1]))
+        if best is None or loss < best[2]:
+            best = probe.coef_[0].astype(np.float32), float(probe.intercept_[0]), loss
     if best is None:
         raise ValueError("No probe strength was tried.")
-    network.set_feature_scale(torch.from_numpy(mean), torch.from_numpy(scale))
-    network.set_head(
-        torch.from_numpy(best[1].coef_[0].astype(np.float32)),
-        torch.tensor(best[1].intercept_[0], dtype=torch.float32),
-    )
-    return best[0]
+    weight, bias, loss = best
+    return (weight if span is None else span @ weight), bias, loss
 
 
 def parameter_groups(
-    network: CovidClassifier, head_rate: float, layer_decay: float
+    network: CovidClassifier, head_rate: float, layer_decay: float, attention_rate: float = 1.0
 ) -> list[dict[str, object]]:
-    """Parameters with the share of the learning rate that each gets.
+    """Parameters that learn, with the share of the learning rate that each gets.
 
     The encoder's deepest level gets all of it, every shallower level `layer_decay` of the one
-    below it, and the head `head_rate`.
+    below it, the head `head_rate`, its attention `attention_rate`; frozen levels are left out.
     """
-    groups: list[dict[str, object]] = [
-        {"params": list(network.head.parameters()), "rate_scale": head_rate}
-    ]
     stages = network.encoder.stages()
+    rates: list[tuple[float, list[nn.Module]]] = [
+        (head_rate, [network.head]),
+        (attention_rate, [network.attention]),
+    ]
     for depth, modules in enumerate(stages):
-        scale = layer_decay ** (len(stages) - 1 - depth)
+        if depth >= network.frozen_levels:
+            rates.append((layer_decay ** (len(stages) - 1 - depth), modules))
+    groups: list[dict[str, object]] = []
+    for rate, modules in rates:
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        groups.append({"params": parameters, "rate_scale": scale})
+        if parameters:
+            groups.append({"params": parameters, "rate_scale": rate})
     return groups
 
 
-def _unit(frames: NDArray[np.uint16], device: torch.device) -> torch.Tensor:
-    return unit_from_frames(torch.from_numpy(frames).to(device))[:, None]
+def _in_batches(frames: NDArray[np.uint16], device: torch.device) -> Iterator[torch.Tensor]:
+    """Frames (N, [D,] H, W) as network units (n, 1, [D,] H, W), of a bounded number of pixels."""
+    size = min(_MOST_FRAMES, max(1, _MOST_PIXELS // math.prod(frames.shape[1:])))
+    for first in range(0, len(frames), size):
+        stored = torch.from_numpy(frames[first : first + size])
+        yield unit_from_frames(stored.to(device))[:, None]

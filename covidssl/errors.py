@@ -42,7 +42,27 @@ class WeightsError(CovidsslError):
 
 
 class TrainingError(CovidsslError):
-    """Training cannot go on: a loss that is not finite, too few images for a batch."""
+    """Training cannot go on: a loss that is not finite, checkpoints that cannot be read."""
+
+
+class NoRoomError(CovidsslError):
+    """A disk, a quota or the size limit of a file is full; what was whole before still is."""
+
+
+class StoppedError(CovidsslError):
+    """A run was asked by a signal to stop, and has kept its state.
+
+    Attributes:
+        code: 128 and the signal's number, as a shell would say it.
+    """
+
+    def __init__(self, text: str, signal: int) -> None:
+        super().__init__(text)
+        self.code = 128 + signal
+
+
+class EndedElsewhereError(CovidsslError):
+    """The first of several processes has ended the run, and says why."""
 
 
 def traced(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -19,29 +20,34 @@ Pictures = NDArray[np.float32]
 
 @torch.no_grad()
 def class_evidence(network: CovidClassifier, unit: torch.Tensor) -> torch.Tensor:
-    """What each pixel adds to the logit: (B, 1, H, W) -> (B, H, W), in logits a pixel.
+    """What each pixel adds to the logit: (B, 1, [Z,] Y, X) -> (B, [Z,] Y, X), in logits a pixel.
 
     The head is linear in the pooled features of all levels, so the logit is a sum over pixels,
     exactly (class activation mapping, Zhou et al. 2016, over every level): a mean spreads its
     share over its level's pixels, a maximum lays its share on the one pixel that it came from.
-    The sum over a picture is its logit less the head's bias.
+    The sum over a frame is its logit less the head's bias. What lies on the border that the
+    encoder pads is the last row's, of which that border is a copy.
+
+    A scan's logit is the mean of its slices' with weights (`Aggregation.weights`): so the maps of
+    all its slices, each times its weight, add up to the scan's logit less the bias.
     """
     network.eval()
-    height, width = unit.shape[2:]
+    shape = unit.shape[2:]
+    padded = network.encoder.padded(unit).shape[2:]
     weight = network.head.weight[0] / network.feature_scale
-    total = torch.zeros((len(unit), height, width), device=unit.device)
+    total: torch.Tensor = torch.zeros((len(unit), *padded), device=unit.device)
     first = 0
     for features in network.encoder(unit):
         channels = features.shape[1]
         middle, top = first + channels, first + 2 * channels
         means, maxima = weight[first:middle], weight[middle:top]
-        pixels = features.shape[2] * features.shape[3]
-        centred = features - network.feature_mean[first:middle, None, None]
-        share = torch.einsum("c,bchw->bhw", means, centred) / pixels
-        share = share + _at_maxima(features, maxima, network.feature_mean[middle:top])
-        total += _enlarge(share, height, width)
+        flat = features.flatten(2)
+        centred = flat - network.feature_mean[first:middle, None]
+        share = torch.einsum("c,bcp->bp", means, centred) / flat.shape[2]
+        share = share + _at_maxima(flat, maxima, network.feature_mean[middle:top])
+        total += _enlarge(share.view(len(unit), *features.shape[2:]), padded)
         first = top
-    return total
+    return _fold_padding(total, shape)
 
 
 @torch.no_grad()
@@ -57,7 +63,7 @@ def lifted_off(network: RestorationUNet, unit: torch.Tensor, lungs: torch.Tensor
         (B, H, W) network units, 0 or more.
     """
     network.eval()
-    removed = (unit - network(unit).unit).clamp_min(0.0) * lungs
+    removed: torch.Tensor = (unit - network(unit).unit).clamp_min(0.0) * lungs
     return removed[:, 0]
 
 
@@ -108,42 +114,70 @@ def evidence_picture(
     return buffer.getvalue()
 
 
-def _at_maxima(features: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    flat = features.flatten(2)
+def _at_maxima(flat: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Share (B, P) of the maxima of features (B, C, P)."""
     values, places = flat.max(dim=2)
     share = torch.zeros_like(flat[:, 0])
-    share.scatter_add_(1, places, (values - mean) * weight)
-    return share.view(len(features), *features.shape[2:])
+    return share.scatter_add_(1, places, (values - mean) * weight)
 
 
-def _enlarge(share: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Bring (B, h, w) to (B, height, width), keeping the sum: h and w divide them."""
-    rows, columns = height // share.shape[1], width // share.shape[2]
-    spread = share.repeat_interleave(rows, dim=1).repeat_interleave(columns, dim=2)
-    return spread / (rows * columns)
+def _enlarge(share: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Bring (B, ...) to (B, *shape), keeping the sum: its edges divide those of `shape`."""
+    for axis, edge in enumerate(shape, start=1):
+        times = edge // share.shape[axis]
+        share = share.repeat_interleave(times, dim=axis) / times
+    return share
 
 
-def restoration_picture(
-    corrupted: torch.Tensor, restored: torch.Tensor, clean: torch.Tensor
-) -> bytes:
-    """A PNG with a row a slice: corrupted, restored, clean, and what was lifted off.
+def _fold_padding(total: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Cut (B, ...) to (B, *shape), what is cut off added to the last row of each axis."""
+    for axis, edge in enumerate(shape, start=1):
+        beyond = total.narrow(axis, edge, total.shape[axis] - edge).sum(axis)
+        total = total.narrow(axis, 0, edge).clone()
+        total.select(axis, edge - 1).add_(beyond)
+    return total
+
+
+def restoration_picture(columns: Mapping[str, torch.Tensor]) -> bytes:
+    """A PNG with a row a picture: corrupted, restored, clean, and what was lifted off.
 
     Args:
-        corrupted, restored, clean: (B, 1, H, W) network units.
+        columns: `corrupted`, `restored` and `clean`, (B, 1, [Z,] Y, X) network units each; of a
+            volume the slice is shown in which most was changed.
     """
-    titles = ("corrupted", "restored", "clean", "lifted off")
-    figure = Figure(figsize=(8.4, 2.15 * len(clean)), dpi=100, layout="compressed")
+    if columns["clean"].ndim == 5:
+        change = (columns["corrupted"] - columns["clean"]).abs().sum((1, 3, 4))
+        rows, planes = torch.arange(len(change), device=change.device), change.argmax(dim=1)
+        columns = {title: volumes[rows, :, planes] for title, volumes in columns.items()}
+    lifted = columns["corrupted"] - columns["restored"]
+    return columns_picture(columns, {"lifted off": lifted})
+
+
+def columns_picture(
+    columns: Mapping[str, torch.Tensor], changes: Mapping[str, torch.Tensor] | None = None
+) -> bytes:
+    """A PNG with a row a picture and a column an entry.
+
+    Args:
+        columns: pictures (B, 1, [Z,] Y, X) in network units, by their titles; of volumes the middle
+            slice is shown.
+        changes: differences of such pictures, drawn in colours beside them.
+    """
+    entries = [(title, pictures, False) for title, pictures in columns.items()]
+    entries += [(title, pictures, True) for title, pictures in (changes or {}).items()]
+    rows = len(entries[0][1])
+    figure = Figure(figsize=(2.1 * len(entries), 2.15 * rows), dpi=100, layout="compressed")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(clean), len(titles), squeeze=False)
-    for row, panels in enumerate(axes):
-        shown = [picture[row, 0].float().numpy() for picture in (corrupted, restored, clean)]
-        for panel, picture in zip(panels, shown, strict=False):
-            panel.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        panels[-1].imshow(shown[0] - shown[1], cmap="RdBu_r", vmin=-0.4, vmax=0.4)
-        for panel, title in zip(panels, titles, strict=True):
-            panel.set_axis_off()
-            if row == 0:
-                panel.set_title(title, fontsize=9)
+    axes = figure.subplots(rows, len(entries), squeeze=False)
+    for column, (title, pictures, is_change) in enumerate(entries):
+        axes[0, column].set_title(title, fontsize=9)
+        for row, picture in enumerate(pictures[:, 0].float().cpu().numpy()):
+            plane = picture if picture.ndim == 2 else picture[len(picture) // 2]
+            if is_change:
+                axes[row, column].imshow(plane, cmap="RdBu_r", vmin=-0.4, vmax=0.4)
+            else:
+                axes[row, column].imshow(plane, cmap="gray", vmin=0, vmax=1)
+            axes[row, column].set_axis_off()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -12,9 +12,11 @@ from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.io.reading import Policy
 from covidssl.lesions import LesionRanges, Lesions, preset_names
-from covidssl.model import Aggregation
+from covidssl.model import Aggregation, Learns
+from covidssl.networks.heads import HeadPlan
 from covidssl.networks.plan import EncoderPlan
-from covidssl.pretext import PerlinPretext, PretextPlan
+from covidssl.pretext import Course, PerlinPretext, PretextPlan
+from covidssl.quality.plan import QualityPlan
 from covidssl.splits import SplitPlan
 from covidssl.training import TrainingPlan
 
@@ -128,6 +130,7 @@ class PretrainConfig(Experiment):
         training: steps, batch, rate.
         checkpoint_every: steps between checkpoints.
         pictures_every: steps between pictures corrupted / restored / clean.
+        quality: how the encoder is looked at while it learns.
     """
 
     frame: Frame = Frame()
@@ -136,10 +139,25 @@ class PretrainConfig(Experiment):
     training: TrainingPlan = TrainingPlan()
     checkpoint_every: int = Field(100, ge=1)
     pictures_every: int = Field(200, ge=1)
+    quality: QualityPlan = QualityPlan()
+
+    def probing(self, labelled: Path | None, cache: Path | None) -> Self:
+        """The same, with a labelled set to probe on and a folder for its cut frames."""
+        given = {"labelled": labelled, "cache": cache}
+        update = {key: path for key, path in given.items() if path is not None}
+        return self.model_copy(update={"quality": self.quality.model_copy(update=update)})
 
     @model_validator(mode="after")
     def _frame_fits(self) -> Self:
         _must_fit(self.frame, self.encoder)
+        return self
+
+    @model_validator(mode="after")
+    def _pretext_fits(self) -> Self:
+        course = Course(self.frame.shape, len(self.encoder.channels), self.training)
+        misfits = self.pretext.misfits(course)
+        if misfits:
+            raise ValueError("; ".join(misfits))
         return self
 
 
@@ -151,11 +169,15 @@ class FinetuneConfig(Experiment):
         frame: how slices are cut, for a network from scratch; a pretrained encoder brings its own,
             and a frame given here must then be the same.
         encoder: architecture, in the same way.
+        head: what stands on the encoder: a linear head, or attention over a scan's slices.
+        learns: `all`, the `head` alone, or nothing once the linear `probe` is fitted.
+        frozen_levels: of the encoder, the shallowest first, that do not learn.
         split: who trains, validates, tests.
         augment: how frames are moved and windowed while it learns.
         training: steps, batch, rate.
         head_rate: share of the learning rate that the head gets. It starts from a fitted probe
             of hundreds of features, and a full rate would throw that away within a few steps.
+        attention_rate: share that the head's attention gets, which starts from nothing.
         layer_decay: share of a level's rate that the level above it gets.
         validate_every: steps between validations; the best one is kept.
         checkpoint_every: steps between checkpoints.
@@ -168,20 +190,48 @@ class FinetuneConfig(Experiment):
     positive_class: str = Field("COVID", coerce_numbers_to_str=True)
     frame: Frame | None = None
     encoder: EncoderPlan | None = None
+    head: HeadPlan = HeadPlan()
+    learns: Learns = "all"
+    frozen_levels: int = Field(0, ge=0)
     split: SplitPlan = SplitPlan()
     augment: AugmentRanges = AugmentRanges()
     training: TrainingPlan = TrainingPlan(steps=300, learning_rate=1e-4, weight_decay=1e-2)
     head_rate: float = Field(0.1, ge=0, le=1)
+    attention_rate: float = Field(10.0, ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1)
     validate_every: int = Field(25, ge=1)
     checkpoint_every: int = Field(50, ge=1)
     aggregation: Aggregation = Aggregation()
     burden_threshold: float = Field(0.07, gt=0, lt=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _attention_brings_its_rule(cls, values: Any) -> Any:
+        head, aggregation = (values.get(key) or {} for key in ("head", "aggregation"))
+        if not isinstance(head, dict) or head.get("kind") != "attention":
+            return values
+        if not isinstance(aggregation, dict):
+            return values
+        return values | {"aggregation": {"rule": "attention"} | aggregation}
+
     @model_validator(mode="after")
     def _frame_fits(self) -> Self:
         if self.frame is not None:
             _must_fit(self.frame, self.encoder or EncoderPlan())
+        return self
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> Self:
+        kind, rule = self.head.kind, self.aggregation.rule
+        if (kind == "attention") != (rule == "attention"):
+            raise ValueError(
+                f"head.kind {kind} does not go with aggregation.rule {rule}: a head of attention "
+                f"has that rule, and no other head has it; leave aggregation.rule out"
+            )
+        if self.learns != "all" and self.frozen_levels:
+            raise ValueError(
+                f"learns {self.learns} freezes every level of the encoder: leave frozen_levels out"
+            )
         return self
 
 

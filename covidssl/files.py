@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from covidssl.errors import CovidsslError
+from covidssl.errors import NoRoomError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well.
 
     Raises:
-        CovidsslError: when the disk or the file-size limit is full; nothing is left behind.
+        NoRoomError: when the disk or the file-size limit is full; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as matplotlib and SimpleITK choose the format by it.
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if is_full(error):
-            raise CovidsslError(
+            raise NoRoomError(
                 f"{path}: could not be written, the disk is full or the file too large for it "
                 f"({error.strerror}). Nothing half-written was left; free some space and run again "
                 f"with --resume."

@@ -5,27 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
-from covidssl.diagnosis import (
-    DiagnosisTask,
-    FramesInMemory,
-    parameter_groups,
-    pooled_features,
-    start_from_probe,
-)
+from covidssl.diagnosis import parameter_groups
 from covidssl.errors import DataError
 from covidssl.experiments import FinetuneConfig
 from covidssl.labelled_frames import LabelledFrames
-from covidssl.model import Model, ModelCard, save_model
+from covidssl.lessons import Lessons, lessons
+from covidssl.model import Aggregation, Model, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
+from covidssl.randomness import initial_weights
 from covidssl.selection import BestOnValidation
 from covidssl.splits import UNKNOWN, Assigned, learnt_from, splits_fingerprint
-from covidssl.starting import Start
-from covidssl.training import TrainingState
+from covidssl.starting import Start, scan_rule
+from covidssl.training import Task, TrainingState
 from covidssl.weights import Origin, load_strictly
 
 
@@ -55,47 +53,54 @@ class FineTuning:
         """Places of the frames that choose the weights, the calibration and the operating point."""
         return self._frames_of("validation")
 
-    @property
-    def task(self) -> DiagnosisTask:
-        """The loss, with classes weighted as the training split has them."""
-        target = self.frames.target[self.train]
-        return DiagnosisTask(
-            self.config.augment, self.start.frame.window_hu, target, self.config.seed
-        )
+    @cached_property
+    def lessons(self) -> Lessons:
+        """What the head learns from: the training split."""
+        return lessons(self.config.head, self.frames, self.train)
 
     @property
-    def data(self) -> FramesInMemory:
+    def task(self) -> Task[Any]:
+        """The loss, with classes weighted as the training split has them."""
+        config = self.config
+        return self.lessons.task(config.augment, self.start.frame.window_hu, config.seed)
+
+    @property
+    def data(self) -> Dataset[Any]:
         """The training split."""
-        return FramesInMemory(self.frames.frames[self.train], self.frames.target[self.train])
+        return self.lessons.data
+
+    @property
+    def frozen_levels(self) -> int:
+        """Levels of the encoder that do not learn."""
+        if self.config.learns == "all":
+            return self.config.frozen_levels
+        return len(self.start.encoder.plan.channels)
 
     def first_state(self, device: torch.device) -> TrainingState:
         """The classifier on its encoder, its head from a linear probe; or all of it from `init`."""
-        network = CovidClassifier(self.start.encoder).to(device)
+        config, plan = self.config, self.config.training
+        with initial_weights(config.seed):
+            network = CovidClassifier(self.start.encoder, config.head).to(device)
         if self.init is not None:
             load_strictly(network, self.init.classifier.state_dict(), "classifier to start from")
         else:
-            start_from_probe(
-                network,
-                (self._pooled(network, self.train, device), self.frames.target[self.train]),
-                (
-                    self._pooled(network, self.validation, device),
-                    self.frames.target[self.validation],
-                ),
-            )
-        plan = self.config.training
-        groups = parameter_groups(network, self.config.head_rate, self.config.layer_decay)
+            held_out = lessons(config.head, self.frames, self.validation)
+            self.lessons.start(network, held_out, device)
+        network.freeze(self.frozen_levels)
+        rates = (config.head_rate, config.layer_decay, config.attention_rate)
+        groups = parameter_groups(network, *rates)
         optimizer = torch.optim.AdamW(groups, plan.learning_rate, weight_decay=plan.weight_decay)
         return TrainingState(network, optimizer)
 
     def selection(self, device: torch.device, out: Path) -> BestOnValidation:
         """Keeps the best weights in the run folder."""
-        return BestOnValidation(
-            self.frames,
-            self.validation,
-            self.config.aggregation,
-            device,
-            out / "best.safetensors",
-        )
+        file = out / "best.safetensors"
+        return BestOnValidation(self.frames, self.validation, self.aggregation, device, file)
+
+    @property
+    def aggregation(self) -> Aggregation:
+        """How frames become one answer; of a volume there is only one."""
+        return scan_rule(self.config.aggregation, self.start.frame)
 
     def save(
         self, folder: Path, state: TrainingState, best: BestOnValidation, notes: dict[str, float]
@@ -105,13 +110,17 @@ class FineTuning:
         card = ModelCard(
             classes=self.classes,
             encoder=self.start.encoder.plan,
+            head=self.config.head,
             frame=self.start.frame,
             operating_point=chosen.operating_point,
             operating_point_rule=chosen.rule,
             calibration=chosen.calibration,
-            aggregation=self.config.aggregation,
+            aggregation=self.aggregation,
             burden_threshold=self.config.burden_threshold,
+            lesion_map=self.start.lesion_map,
             pretrained_from=self.start.sha256,
+            learns=self.config.learns,
+            frozen_levels=self.frozen_levels,
             trained_on=Origin(
                 data_fingerprint=self.frames.fingerprint,
                 pictures=len(self.train),
@@ -122,9 +131,10 @@ class FineTuning:
             leakage=self.leakage,
             unchecked=self.unchecked,
             splits=splits_fingerprint(self.assigned),
+            licence_note=self.init.card.licence_note if self.init else self.start.licence_note,
             files={},
         )
-        before = self.init.learnt if self.init else None
+        before = self.init.learnt if self.init else self.start.chosen_on
         learnt = learnt_from(self.assigned, self.frames.prints, before)
         weights = state.network.state_dict()
         return save_model(folder, card, weights, self.start.restoration, learnt)
@@ -150,8 +160,3 @@ class FineTuning:
                 f"needs both. Look at splits.csv and dropped.csv, give more scans or another split."
             )
         return places
-
-    def _pooled(
-        self, network: CovidClassifier, which: NDArray[np.int64], device: torch.device
-    ) -> NDArray[np.float32]:
-        return pooled_features(network, self.frames.frames[which], device)

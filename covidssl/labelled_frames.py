@@ -32,7 +32,7 @@ from covidssl.hounsfield import Pixels, to_unit
 from covidssl.io import read_scan
 from covidssl.lungs import segment_lungs
 from covidssl.rivals import thumbnail_features
-from covidssl.scan_frames import ScanFrames, frames_of_scan
+from covidssl.scan_frames import ScanFrames, frames_of_scan, slices_with_lung
 from covidssl.splits import Prints
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ class LabelledFrames:
     """Frames of labelled scans.
 
     Attributes:
-        frames: (N, size, size) uint16, network units scaled to 0..65535.
+        frames: (N, size, size) uint16, network units scaled to 0..65535; or one volume a scan,
+            (N, depth, size, size).
         scan_of: (N,) place in `scans` of each frame's scan.
         scans: the scans that could be read.
         thumbnails: (len(scans), 176) features of the trivial rival, of the whole pictures.
@@ -208,7 +209,9 @@ def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut:
     lungs = segment_lungs(ct)
     cut = frames_of_scan(ct, lungs, frame, most_slices)
     pixels = ct.pixels or frame.pixels
-    unit = to_unit(ct.array[cut.slices], pixels, frame.window_hu)
+    # Of a volume too: by these a scan is known again, whatever network looks at it.
+    looked_at = slices_with_lung(lungs, most_slices)
+    unit = to_unit(ct.array[looked_at], pixels, frame.window_hu)
     thumbnail = np.mean([thumbnail_features(one) for one in unit], axis=0)
     return _Cut(
         frames=cut,

@@ -16,9 +16,11 @@ from covidssl.calibration import Calibration
 from covidssl.errors import DataError, WeightsError
 from covidssl.files import write_text
 from covidssl.frames import Frame
+from covidssl.model_page import model_markdown
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
-from covidssl.networks.plan import EncoderPlan
+from covidssl.networks.heads import HeadPlan
+from covidssl.networks.plan import EncoderPlan, LesionMap
 from covidssl.networks.unet import RestorationUNet
 from covidssl.splits import Learnt
 from covidssl.weights import (
@@ -34,27 +36,54 @@ INTENDED_USE = (
     "Research on lung CT. Not a medical device: not for diagnosis, triage or treatment of patients."
 )
 CLASSIFIER, RESTORATION, CARD = "classifier.safetensors", "restoration.safetensors", "card.json"
-LEARNT = "learnt.safetensors"
+LEARNT, PAGE = "learnt.safetensors", "MODEL.md"
+Floats = NDArray[np.float64]
+Learns = Literal["all", "head", "probe"]
+"""What fine-tuning moves: all levels that are not frozen, the head alone, or nothing once the
+linear probe is fitted."""
 
 
 class Aggregation(BaseModel):
     """How the slices of a scan become one answer.
 
     Attributes:
-        rule: `mean` of the logits of all slices looked at, or `top_third`: of the highest third.
+        rule: the scan's logit is the mean of those of all slices looked at (`mean`), of the highest
+            third (`top_third`), or of all with the weights that the head learnt (`attention`);
+            `whole_volume`: it is that of the one volume which the scan is cut to.
         most_slices: slices looked at, at most, spread evenly over those with enough lung.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rule: Literal["mean", "top_third"] = "mean"
+    rule: Literal["mean", "top_third", "attention", "whole_volume"] = "mean"
     most_slices: int = Field(24, ge=1)
 
-    def of(self, logits: NDArray[np.float64]) -> float:
-        """The logit of a scan from those of its slices (N,)."""
-        if self.rule == "mean":
-            return float(logits.mean())
-        return float(np.sort(logits)[-max(1, round(len(logits) / 3)) :].mean())
+    def weights(self, logits: Floats, attention: Floats | None = None) -> Floats:
+        """By how much each slice of a scan (N,) counts in its logit; they sum to 1.
+
+        Args:
+            logits: of its slices (N,).
+            attention: of its slices (N,), before the softmax; asked of the rule `attention` alone.
+
+        Raises:
+            ValueError: when that rule is given no attention.
+        """
+        if self.rule == "top_third":
+            counted = np.zeros(len(logits))
+            highest = max(1, round(len(logits) / 3))
+            counted[np.argsort(logits, kind="stable")[-highest:]] = 1 / highest
+            return counted
+        if self.rule == "attention":
+            if attention is None:
+                raise ValueError("The rule 'attention' needs the head's attention.")
+            raised: Floats = np.exp(attention - attention.max())
+            raised /= raised.sum()
+            return raised
+        return np.full(len(logits), 1 / len(logits))
+
+    def of(self, logits: Floats, attention: Floats | None = None) -> float:
+        """The logit of a scan from those of its slices (N,), with the rule's `weights`."""
+        return float(self.weights(logits, attention) @ logits)
 
 
 class ModelCard(BaseModel):
@@ -63,13 +92,17 @@ class ModelCard(BaseModel):
     Attributes:
         classes: names of the negative and of the positive class.
         encoder: architecture.
+        head: what stands on it.
         frame: pixel kind, window, size and crop of the network's input.
         operating_point: probability from which on the label is the positive class.
         operating_point_rule: how it was chosen, on validation.
         calibration: from the logit to the probability, fitted on validation.
         aggregation: from slices to a scan.
         burden_threshold: network units that must be lifted off a pixel for it to count as lesion.
+        lesion_map: what the restoration network predicts the lesion map from.
         pretrained_from: fingerprint of the encoder's weights, or `none`.
+        learns: what fine-tuning moved.
+        frozen_levels: of the encoder, the shallowest first, that stayed as they came.
         trained_on: data and run.
         metrics: on validation.
         leakage: what leaks through the splits that it was trained on, in words, where that was
@@ -84,13 +117,17 @@ class ModelCard(BaseModel):
     format: Literal["covidssl-model-1"] = "covidssl-model-1"
     classes: tuple[str, str]
     encoder: EncoderPlan
+    head: HeadPlan = HeadPlan()
     frame: Frame
     operating_point: float
     operating_point_rule: str
     calibration: Calibration
     aggregation: Aggregation
     burden_threshold: float
+    lesion_map: LesionMap = "decoder"
     pretrained_from: str
+    learns: Learns = "all"
+    frozen_levels: int = 0
     trained_on: Origin
     metrics: dict[str, float]
     leakage: str = ""
@@ -146,6 +183,7 @@ def save_model(
         tensors = {name: torch.from_numpy(array.copy()) for name, array in prints.items()}
         files[LEARNT] = save_weights(folder / LEARNT, tensors)
     card = card.model_copy(update={"files": files})
+    write_text(folder / PAGE, model_markdown(card.model_dump(mode="json")))
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
     return card
 
@@ -164,12 +202,12 @@ def load_model(path: Path | str) -> Model:
     card = read_card(folder / CARD, ModelCard)
     if CLASSIFIER not in card.files:
         raise WeightsError(f"{folder / CARD}: names no {CLASSIFIER}; the card is not whole.")
-    classifier = CovidClassifier(build_encoder(card.encoder))
+    classifier = CovidClassifier(build_encoder(card.encoder), card.head)
     weights = read_weights(folder / CLASSIFIER, card.files[CLASSIFIER])
     load_strictly(classifier, weights, CLASSIFIER)
     restoration = None
     if RESTORATION in card.files:
-        restoration = RestorationUNet(build_encoder(card.encoder))
+        restoration = RestorationUNet(build_encoder(card.encoder), card.lesion_map)
         weights = read_weights(folder / RESTORATION, card.files[RESTORATION])
         load_strictly(restoration, weights, RESTORATION)
         restoration.eval()

@@ -14,3 +14,23 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def markdown_environment() -> Environment:
+    """Templates of pages in Markdown: a value is text, and never markup of its own."""
+    return Environment(
+        loader=PackageLoader("covidssl", "templates"),
+        autoescape=False,  # noqa: S701 (no HTML is written; `_plain` disarms what a value holds)
+        undefined=StrictUndefined,
+        finalize=_plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+_MARKUP = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"})
+
+
+def _plain(value: object) -> object:
+    """A value in one line, with what Markdown or HTML would read as markup escaped."""
+    return " ".join(value.split()).translate(_MARKUP) if isinstance(value, str) else value

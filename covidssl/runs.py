@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,15 +20,21 @@ import torch
 from pydantic import BaseModel
 
 from covidssl.config import changed_keys, dump_config, load_config
-from covidssl.errors import UsageError
+from covidssl.errors import NoRoomError, StoppedError, UsageError
 from covidssl.files import write_json, write_text
-from covidssl.training import StepReport
 from covidssl.version import __version__
 
 log = logging.getLogger(__name__)
 
 IfExists = Literal["refuse", "resume", "overwrite"]
 
+# Keys that a resume may change: what comes out does not depend on them.
+_FREE = (
+    "checkpoint_every",
+    "training.workers",
+    "training.keep_checkpoints",
+    "training.checkpoint_minutes",
+)
 _PACKAGE = Path(__file__).resolve().parent
 _PACKAGES = (
     "torch",
@@ -49,14 +55,19 @@ _PACKAGES = (
 class RunFolder:
     """One run of one verb: `config.yaml`, `record.json`, `log.txt`, and what the verb makes.
 
-    Used as a context: the record says `running` inside it, `done` or `failed` after it. With
-    `may_change` a run is resumed with another configuration too: the verb itself knows what stays.
+    Used as a context: the record says `running` inside it, and `done`, `stopped` or `failed` after
+    it. With `may_change` a run is resumed with another configuration too: the verb itself knows
+    what stays.
 
     Attributes:
         path: the folder.
         resumed: whether it goes on with an earlier run.
         done: whether that earlier run had ended well already.
+        data_before: fingerprints of the data that it was started on.
+        writes: whether this process is the one that writes the folder.
     """
+
+    writes = True
 
     def __init__(
         self,
@@ -71,7 +82,7 @@ class RunFolder:
         self.resumed, self.done = _open(path, verb, None if may_change else config, if_exists)
         self.done = self.done and not may_change
         before = before if before and self.resumed else {}
-        self._data_before = before.get("data", {})
+        self.data_before = before.get("data", {})
         self._spent_s = before.get("duration_s") or 0.0
         self._began = time.monotonic()
         self.record: dict[str, Any] = {
@@ -91,7 +102,7 @@ class RunFolder:
             "git": git_state(),
             "packages": package_versions(_PACKAGES),
             # Kept, so that other data are refused however often a resume was tried.
-            "data": dict(self._data_before),
+            "data": dict(self.data_before),
             "summary": {},
         }
         if self.done:
@@ -112,15 +123,17 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is KeyboardInterrupt:
-            log.warning("Stopped. Go on with --resume.")
+        stopped = isinstance(error, (KeyboardInterrupt, StoppedError))
+        if stopped:
+            log.warning("%s", str(error) or "Stopped. Go on with --resume.")
         elif error is not None:
             log.error("%s: %s", type(error).__name__, error)
         logging.getLogger("covidssl").removeHandler(self._handler)
-        self._handler.close()
+        with suppress(OSError):  # on a full disk, of which the error tells
+            self._handler.close()
         if not self.done:
-            self.record["status"] = "done" if error is None else "failed"
-            self._write_record()
+            self.record["status"] = "done" if error is None else "stopped" if stopped else "failed"
+            self._write_last(error)
 
     def note(self, **entries: Any) -> None:
         """Put entries such as `device` or `data` into the record."""
@@ -140,7 +153,7 @@ class RunFolder:
             UsageError: when a resumed or finished run was started on other data.
         """
         for name, fingerprint in fingerprints.items():
-            if self._data_before.get(name, fingerprint) != fingerprint:
+            if self.data_before.get(name, fingerprint) != fingerprint:
                 raise UsageError(
                     f"{self.path}: cannot be resumed, its data changed since it was started: "
                     f"{name}. Give the same data, or choose another --out."
@@ -148,51 +161,19 @@ class RunFolder:
         if not self.done:
             self.note(data=fingerprints)
 
+    def _write_last(self, error: BaseException | None) -> None:
+        try:
+            self._write_record()
+        except NoRoomError as full:
+            if error is None:
+                raise
+            # Why the run ended is worth more than that it could not be written down.
+            log.error("%s", full)
+
     def _write_record(self) -> None:
         # A run that was resumed has taken the time of all its parts.
         self.record["duration_s"] = round(self._spent_s + time.monotonic() - self._began, 2)
         write_json(self.path / "record.json", self.record)
-
-
-class MetricsFile:
-    """`metrics.csv`: a row a training step, flushed as it is written, cut back on resume."""
-
-    def __init__(self, path: Path, parts: Sequence[str], from_step: int) -> None:
-        self.columns = ["step", "loss", *parts, "lr", "images_per_second"]
-        kept = _rows_until(path, from_step, self.columns)
-        write_text(path, "\n".join([",".join(self.columns), *kept]) + "\n")
-        self._file = path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-
-    def write(self, report: StepReport) -> None:
-        """Append one step; every digit of the loss is kept, so that runs can be compared."""
-        self._writer.writerow(
-            [
-                report.step,
-                repr(report.loss),
-                *(repr(part) for part in report.parts.values()),
-                f"{report.learning_rate:.6g}",
-                f"{report.images_per_second:.1f}",
-            ]
-        )
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _rows_until(path: Path, step: int, columns: list[str]) -> list[str]:
-    if not path.is_file():
-        return []
-    # What stands after the last line's end is a row that was torn by a kill.
-    lines = path.read_text(encoding="utf-8").split("\n")[1:-1]
-    return [line for line in lines if line.count(",") == len(columns) - 1 and _step(line) <= step]
-
-
-def _step(line: str) -> float:
-    number = line.partition(",")[0]
-    return int(number) if number.isdecimal() else float("inf")
 
 
 def git_state(folder: Path = _PACKAGE) -> dict[str, Any] | None:
@@ -263,7 +244,7 @@ def _check_same(path: Path, config: BaseModel) -> None:
             f"{path}: cannot be resumed, another version of covidssl wrote its configuration: "
             f"{error} Choose another --out."
         ) from error
-    changed = changed_keys(before, config)
+    changed = [one for one in changed_keys(before, config) if one.partition(":")[0] not in _FREE]
     if changed:
         raise UsageError(
             f"{path}: cannot be resumed, the configuration has changed: {'; '.join(changed[:8])}. "

@@ -1,4 +1,4 @@
-"""From a whole scan to the frames that a classifier sees: which slices, and cropped to what."""
+"""From a whole scan to what a classifier sees: frames of some slices, or one that is a volume."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from covidssl.box import Box, lungs_box
+from covidssl.box import Box, Region, lungs_box, lungs_region
 from covidssl.errors import ScanError
-from covidssl.frames import Frame, frame_mask, frame_pixels
+from covidssl.frames import (
+    Frame,
+    frame_mask,
+    frame_pixels,
+    frame_volume,
+    frame_volume_mask,
+    places_along,
+)
 from covidssl.hounsfield import Pixels
 from covidssl.lungs import Lungs
 from covidssl.volume import Volume
@@ -17,14 +24,22 @@ from covidssl.volume import Volume
 LEAST_SHARE_OF_LARGEST = 0.25
 """A slice is looked at when its lungs are at least this share of the largest slice's."""
 
+LEAST_SLICES = 8
+"""A scan with fewer slices of lung is no volume to learn from."""
+
+THIN_SLAB_MM = 120.0
+"""Lungs are about 250 mm high: what spans less than half of them is a slab."""
+
 
 class ScanFrames(NamedTuple):
     """The frames of one scan.
 
     Attributes:
-        frames: (N, size, size) uint16, network units scaled to 0..65535.
-        lungs: (N, size, size) bool.
-        slices: (N,) which slices of the scan they are.
+        frames: (N, size, size) uint16, network units scaled to 0..65535; of a network that sees
+            volumes (1, depth, size, size).
+        lungs: of the same shape, bool.
+        slices: (N,) which slices of the scan they are; of a volume (depth,) the slice that lies
+            nearest to each plane.
         box: the rectangle of the scan that the frames show.
         warnings: what the reader or the lungs found odd, in plain words.
     """
@@ -37,7 +52,7 @@ class ScanFrames(NamedTuple):
 
 
 def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = None) -> ScanFrames:
-    """The slices of a scan that show enough lung, as frames.
+    """The slices of a scan that show enough lung, as frames; or its lungs as one volume.
 
     Where no plausible lungs were found, or their mask is flagged, the whole picture of every slice
     is taken, with a warning: to leave such scans out would leave out the sickest.
@@ -46,10 +61,11 @@ def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = No
         ct: an upright scan.
         lungs: of that scan.
         frame: of the network.
-        most: at most so many slices, spread evenly; None for all.
+        most: at most so many slices, spread evenly; None for all. A volume shows all of them.
 
     Raises:
-        ScanError: when an 8-bit scan would have to reach a network that was trained on HU.
+        ScanError: when an 8-bit scan would have to reach a network that was trained on HU, or a
+            single slice one that sees volumes.
     """
     if ct.pixels is Pixels.WINDOWED and frame.pixels is Pixels.HU:
         raise ScanError(
@@ -59,14 +75,16 @@ def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = No
         )
     if ct.pixels is None:
         raise ScanError(f"{ct.source}: is a mask, expected a CT scan.")
-    slices = slices_with_lung(lungs, most)
-    mask = np.asarray(lungs.mask.array, dtype=bool)
-    found = lungs_box(mask) if lungs.usable else None
-    box = frame.box(found, *ct.array.shape[1:])
     warnings = ct.warnings
     if not lungs.usable:
         what = "lungs not found" if lungs.problem else "lungs look wrong"
-        warnings += (f"{what} ({lungs.complaint}): the whole picture was taken",)
+        whole = "picture" if frame.depth is None else "scan"
+        warnings += (f"{what} ({lungs.complaint}): the whole {whole} was taken",)
+    if frame.depth is not None:
+        return _volume_of_scan(ct, ct.pixels, lungs, frame, warnings)
+    slices = slices_with_lung(lungs, most)
+    mask = np.asarray(lungs.mask.array, dtype=bool)
+    box = frame.box(lungs_box(mask) if lungs.usable else None, *ct.array.shape[1:])
     return ScanFrames(
         frame_pixels(ct.array[slices], ct.pixels, box, frame),
         frame_mask(mask[slices], box, frame),
@@ -74,6 +92,36 @@ def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = No
         box,
         warnings,
     )
+
+
+def _volume_of_scan(
+    ct: Volume, pixels: Pixels, lungs: Lungs, frame: Frame, warnings: tuple[str, ...]
+) -> ScanFrames:
+    depth = frame.shape[0]
+    if len(ct.array) < 2:
+        raise ScanError(
+            f"{ct.source}: is a single slice, and the network sees volumes of {depth} slices. "
+            f"Give the whole series, or use a network of slices."
+        )
+    mask = np.asarray(lungs.mask.array, dtype=bool)
+    region = frame.region(lungs_region(mask) if lungs.usable else None, ct.array.shape)
+    return ScanFrames(
+        frame_volume(ct.array, pixels, region, frame)[None],
+        frame_volume_mask(mask, region, frame)[None],
+        places_along(region.slices, depth),
+        region.box,
+        warnings + _thinness(region, ct.spacing_mm if lungs.spacing_known else None),
+    )
+
+
+def _thinness(region: Region, spacing_mm: tuple[float, float, float] | None) -> tuple[str, ...]:
+    """A warning, when a volume shows a slab of the lungs and not all of them."""
+    count = len(region.slices)
+    extent = None if spacing_mm is None else count * spacing_mm[0]
+    if count >= LEAST_SLICES and (extent is None or extent >= THIN_SLAB_MM):
+        return ()
+    over = "an unknown extent" if extent is None else f"{extent:.0f} mm"
+    return (f"a thin slab: {count} slices over {over}, where whole lungs are about 250 mm high",)
 
 
 def slices_with_lung(lungs: Lungs, most: int | None) -> NDArray[np.int64]:

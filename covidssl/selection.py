@@ -12,10 +12,11 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 from covidssl.calibration import DEFAULT_POINT, Calibration, fit_calibration, youden_point
-from covidssl.diagnosis import logits_of
+from covidssl.diagnosis import scores_of
 from covidssl.files import read_csv, write_csv
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.model import Aggregation
+from covidssl.networks.classifier import CovidClassifier
 from covidssl.training import TrainingState
 from covidssl.weights import read_weights, save_weights
 
@@ -31,17 +32,18 @@ class ScanLogits(NamedTuple):
 
 
 def score_scans(
-    network: nn.Module,
+    network: CovidClassifier,
     frames: LabelledFrames,
     which: NDArray[np.int64],
     aggregation: Aggregation,
     device: torch.device,
 ) -> ScanLogits:
     """Logits of the scans whose frames `which` names, by the model's aggregation rule."""
-    logits = logits_of(network, frames.frames[which], device)
+    scores = scores_of(network, frames.frames[which], device)
     scan_of = frames.scan_of[which]
     places = np.unique(scan_of)
-    of_scan = np.array([aggregation.of(logits[scan_of == place]) for place in places])
+    slices = [scan_of == place for place in places]
+    of_scan = np.array([aggregation.of(*(kind[one] for kind in scores)) for one in slices])
     target = np.array([int(frames.scans[place].positive) for place in places])
     return ScanLogits(places, of_scan, target)
 
@@ -89,7 +91,7 @@ class BestOnValidation:
                 fitted, since a threshold learnt from one patient is that patient's.
         """
         network.load_state_dict(read_weights(self.file), strict=True)
-        scored = score_scans(network, self.frames, self.which, self.aggregation, self.device)
+        scored = self._scored(network)
         if groups < LEAST_GROUPS:
             why = f"validation holds {groups} patients or runs of a class, {LEAST_GROUPS} needed"
             rule = f"{DEFAULT_POINT}, since {why}"
@@ -111,9 +113,14 @@ class BestOnValidation:
         now = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(weights, strict=True)
         try:
-            return score_scans(network, self.frames, self.which, self.aggregation, self.device)
+            return self._scored(network)
         finally:
             network.load_state_dict(now, strict=True)
+
+    def _scored(self, network: nn.Module) -> ScanLogits:
+        if not isinstance(network, CovidClassifier):
+            raise TypeError(f"Expected a CovidClassifier, got {type(network).__name__}.")
+        return score_scans(network, self.frames, self.which, self.aggregation, self.device)
 
 
 def append_validation(path: Path, step: int, found: dict[str, float]) -> None:

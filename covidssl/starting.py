@@ -8,16 +8,30 @@ from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel
+from torch import nn
 
 from covidssl.config import changed_keys
 from covidssl.errors import UsageError
 from covidssl.frames import Frame
+from covidssl.model import Aggregation
 from covidssl.networks.encoder import Encoder, build_encoder
-from covidssl.networks.plan import EncoderPlan
+from covidssl.networks.plan import EncoderPlan, LesionMap
+from covidssl.networks.unet import RestorationUNet
+from covidssl.quality import read_chosen_on
 from covidssl.randomness import initial_weights
-from covidssl.weights import load_encoder, load_restoration
+from covidssl.splits import Learnt
+from covidssl.weights import (
+    LICENCE_NOTE,
+    EncoderCard,
+    load_encoder,
+    load_restoration,
+    load_strictly,
+    read_card,
+)
 
 FROM_SCRATCH = "none"
+DEFAULT_DEPTH = 64
+"""Slices of a volume's frame, where neither weights nor configuration say how many."""
 
 
 class Start(NamedTuple):
@@ -27,13 +41,20 @@ class Start(NamedTuple):
         encoder: the network's beginning.
         frame: that it was trained on, or that it shall be.
         sha256: of the encoder's weights; `none` from scratch.
-        restoration: weights of the restoration network beside it, where there is one.
+        restoration: weights of the restoration network beside it, where there is one that lifts
+            lesions off.
+        lesion_map: what that network predicts the lesion map from.
+        licence_note: what is known of the terms that the weights came with.
+        chosen_on: prints of the labelled scans that chose the encoder among others of its run.
     """
 
     encoder: Encoder
     frame: Frame
     sha256: str
     restoration: Mapping[str, torch.Tensor] | None
+    lesion_map: LesionMap = "decoder"
+    licence_note: str = LICENCE_NOTE
+    chosen_on: Learnt | None = None
 
 
 def start_from(
@@ -43,24 +64,128 @@ def start_from(
 
     Args:
         path: a pretraining run, or an encoder file; None from scratch.
-        frame: of the configuration; None: whatever the encoder was trained on.
+        frame: of the configuration; None: whatever the encoder was trained on. Weights from
+            elsewhere were trained on no frame of ours: they take the configuration's.
         plan: architecture of the configuration; None likewise.
         seed: of the first weights.
 
     Raises:
-        UsageError: when the configuration names another frame or architecture than the encoder.
+        UsageError: when the configuration names another frame or architecture than the encoder,
+            or a frame of slices for an encoder of volumes, or the other way round.
         WeightsError: when the encoder cannot be loaded.
     """
     if path is None:
+        plan = plan or EncoderPlan()
+        frame = _seen_by(plan, frame)
         with initial_weights(seed):
-            encoder = build_encoder(plan or EncoderPlan())
-        return Start(encoder, frame or Frame(), FROM_SCRATCH, None)
+            encoder = build_encoder(plan)
+        return Start(encoder, frame, FROM_SCRATCH, None)
     encoder, card = load_encoder(path)
-    must_agree(path, "frame", frame, card.frame)
+    frame = _frame_of(path, card, frame)
     must_agree(path, "encoder", plan, card.encoder)
+    alone = Start(encoder, frame, card.sha256, None, licence_note=card.licence_note)
+    alone = alone._replace(chosen_on=read_chosen_on(path))
     beside = (path if path.is_dir() else path.parent) / "restoration.safetensors"
-    restoration = load_restoration(beside)[0].state_dict() if beside.is_file() else None
-    return Start(encoder, card.frame, card.sha256, restoration)
+    if not beside.is_file():
+        return alone
+    restoration, its_card = load_restoration(beside)
+    # What a comparator restores are no lesions: it must not be taken for what lifts them off.
+    if its_card.pretext not in ("", "perlin"):
+        return alone
+    return alone._replace(restoration=restoration.state_dict(), lesion_map=its_card.lesion_map)
+
+
+def scan_rule(aggregation: Aggregation, frame: Frame) -> Aggregation:
+    """The rule by which a scan is answered for when it is cut to such frames.
+
+    Raises:
+        UsageError: when the configuration asks for a rule over slices where a scan is one volume,
+            or for that of volumes where it is many slices.
+    """
+    rule = aggregation.rule
+    if frame.depth is None:
+        if rule == "whole_volume":
+            raise UsageError(
+                "aggregation.rule whole_volume: these frames are slices, of which a scan has many. "
+                "Take mean, top_third or attention, or an encoder of volumes with frame.depth."
+            )
+        return aggregation
+    if rule not in ("mean", "whole_volume"):
+        raise UsageError(
+            f"aggregation.rule {rule} goes over the slices of a scan; these frames are volumes "
+            f"(frame.depth {frame.depth}), of which a scan has one. Leave the rule out, and take "
+            f"head.kind linear: on a volume it answers for the scan."
+        )
+    return aggregation.model_copy(update={"rule": "whole_volume"})
+
+
+def must_have_levels(frozen: int, plan: EncoderPlan) -> None:
+    """Refuse to freeze more levels than the encoder has.
+
+    Raises:
+        UsageError: when it has fewer.
+    """
+    if frozen > len(plan.channels):
+        raise UsageError(
+            f"frozen_levels {frozen}: the encoder has {len(plan.channels)} levels. Take fewer, or "
+            f"set learns=head to freeze all of them."
+        )
+
+
+def _seen_by(plan: EncoderPlan, frame: Frame | None) -> Frame:
+    """The configuration's frame, or the plainest one that an encoder takes."""
+    axes = plan.dimensions
+    seen = frame or Frame(depth=None if axes == 2 else DEFAULT_DEPTH)
+    if seen.dimensions != axes:
+        raise UsageError(
+            f"The encoder takes {'slices' if axes == 2 else 'volumes'} (encoder.dimensions {axes}),"
+            f" and frame.depth is {seen.depth}. "
+            f"{'Leave frame.depth out' if axes == 2 else 'Give frame.depth, such as 32'}, or take "
+            f"another encoder."
+        )
+    return seen
+
+
+def start_pretraining(network: nn.Module, path: Path, frame: Frame, plan: EncoderPlan) -> str:
+    """Load weights to start pretraining from; gives their SHA-256.
+
+    Of an encoder's file, or where the network is no restoration network, the encoder alone is
+    loaded, and the rest of the network stays as it was drawn.
+
+    Args:
+        network: with a part `encoder`; its weights are changed.
+        path: a pretraining run, a restoration network's file, or an encoder's.
+        frame: of the configuration.
+        plan: architecture of the configuration.
+
+    Raises:
+        UsageError: when the configuration names another frame or architecture.
+        WeightsError: when the weights cannot be loaded.
+    """
+    file = path
+    if path.is_dir():
+        whole = path / "restoration.safetensors"
+        file = whole if whole.is_file() else path / "encoder.safetensors"
+    card_file = file.with_suffix(".json")
+    alone = card_file.is_file() and read_card(card_file, EncoderCard).holds == "encoder"
+    started, card = load_encoder(file) if alone else load_restoration(file)
+    must_agree(path, "encoder", plan, card.encoder)
+    _frame_of(path, card, frame)
+    target: nn.Module = network
+    if isinstance(started, Encoder):
+        target = network.get_submodule("encoder")
+    elif not isinstance(network, RestorationUNet):
+        started, target = started.encoder, network.get_submodule("encoder")
+    load_strictly(target, started.state_dict(), f"{path.name}, to start from")
+    return card.sha256
+
+
+def _frame_of(path: Path, card: EncoderCard, frame: Frame | None) -> Frame:
+    """The frame that an encoder was taught on; any where it was taught on none of ours."""
+    if card.frame is not None:
+        must_agree(path, "frame", frame, card.frame)
+        return card.frame
+    return _seen_by(card.encoder, frame)
 
 
 def must_agree(path: Path, key: str, wanted: BaseModel | None, found: BaseModel) -> None:

@@ -18,8 +18,9 @@ from torch import nn
 from covidssl.errors import WeightsError
 from covidssl.files import sha256_of, write_bytes, write_text
 from covidssl.frames import Frame
+from covidssl.model_page import encoder_markdown
 from covidssl.networks.encoder import Encoder, build_encoder
-from covidssl.networks.plan import EncoderPlan
+from covidssl.networks.plan import EncoderPlan, LesionMap
 from covidssl.networks.unet import RestorationUNet
 from covidssl.version import __version__
 
@@ -55,16 +56,36 @@ class Origin(BaseModel):
 
 
 class EncoderCard(BaseModel):
-    """What stands beside `encoder.safetensors` or `restoration.safetensors`."""
+    """What stands beside `encoder.safetensors` or `restoration.safetensors`.
+
+    Attributes:
+        holds: the encoder alone, or the whole restoration network.
+        encoder: architecture.
+        lesion_map: what a restoration network predicts the lesion map from.
+        pretext: kind of the pretext that taught it; empty for foreign weights, and in cards from
+            when there was none but `perlin`.
+        frame: that it was taught on; None where any may be used.
+        trained_on: data and run; of foreign weights the data's fingerprint is the SHA-256 of the
+            file that they were read from.
+        metrics: at the end of its training.
+        foreign: where weights come from that covidssl has not trained, such as `timm resnet50`.
+        drawn: tensors that the foreign file did not hold, and that were drawn from the seed.
+        licence_note: what is known of the terms.
+        sha256: of the weights file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["covidssl-encoder-1"] = "covidssl-encoder-1"
     holds: Literal["encoder", "restoration"]
     encoder: EncoderPlan
-    frame: Frame
+    lesion_map: LesionMap = "decoder"
+    pretext: str = ""
+    frame: Frame | None
     trained_on: Origin
     metrics: dict[str, float]
+    foreign: str = ""
+    drawn: tuple[str, ...] = ()
     licence_note: str = LICENCE_NOTE
     sha256: str
 
@@ -166,13 +187,16 @@ def save_encoder_file(
 ) -> EncoderCard:
     """Write weights and, beside them, their card (`encoder.safetensors`, `encoder.json`).
 
-    `tensors` (of `network`'s names) are what is written; the card gets their SHA-256.
+    `tensors` (of `network`'s names) are what is written; the card gets their SHA-256. An encoder
+    gets its card in Markdown too (`encoder.md`).
     """
     unknown = tensors.keys() ^ network.state_dict().keys()
     if unknown:
         raise WeightsError(f"{path.name}: not the weights of this network: {sorted(unknown)[:3]}.")
     card = card.model_copy(update={"sha256": save_weights(path, tensors)})
     write_text(path.with_suffix(".json"), card.model_dump_json(indent=2) + "\n")
+    if card.holds == "encoder":
+        write_text(path.with_suffix(".md"), encoder_markdown(card.model_dump(mode="json")))
     return card
 
 
@@ -187,7 +211,7 @@ def load_encoder(path: Path | str) -> tuple[Encoder, EncoderCard]:
     file = Path(path)
     if file.is_dir():
         file = file / "encoder.safetensors"
-    return _load(file, "encoder", build_encoder)
+    return _load(file, "encoder", lambda card: build_encoder(card.encoder))
 
 
 def load_restoration(path: Path) -> tuple[RestorationUNet, EncoderCard]:
@@ -196,14 +220,18 @@ def load_restoration(path: Path) -> tuple[RestorationUNet, EncoderCard]:
     Raises:
         WeightsError: when weights or card are missing or do not fit each other.
     """
-    return _load(path, "restoration", lambda plan: RestorationUNet(build_encoder(plan)))
+    return _load(
+        path,
+        "restoration",
+        lambda card: RestorationUNet(build_encoder(card.encoder), card.lesion_map),
+    )
 
 
 _NAMES = {"encoder": "an encoder", "restoration": "a restoration network"}
 
 
 def _load(
-    file: Path, holds: Literal["encoder", "restoration"], build: Callable[[EncoderPlan], N]
+    file: Path, holds: Literal["encoder", "restoration"], build: Callable[[EncoderCard], N]
 ) -> tuple[N, EncoderCard]:
     """Weights into the network that the card beside them describes.
 
@@ -213,7 +241,7 @@ def _load(
     card = read_card(file.with_suffix(".json"), EncoderCard)
     if card.holds != holds:
         raise WeightsError(f"{file}: holds {_NAMES[card.holds]}; expected {_NAMES[holds]}.")
-    network = build(card.encoder)
+    network = build(card)
     load_strictly(network, tensors, file.name)
     _must_be(file, sha256_of(file), card.sha256)
     return network.eval(), card

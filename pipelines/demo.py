@@ -1,6 +1,7 @@
 """The whole journey, from CT to a report: pretrained against from scratch against a trivial rival.
 
     make demo                        phantom CT from code, no data needed
+    make demo DIM=3                  the same with networks of volumes
     make demo DATA=../shared/data    real CT: LUNA16 slices, SARS-CoV-2 CT, LIDC, NLST, MedSeg
 
 Stopped and started again, it goes on where it was.
@@ -11,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,93 +41,40 @@ from covidssl.experiments import (
     PretrainConfig,
     PreviewConfig,
 )
-from covidssl.files import read_csv, write_bytes, write_json
+from covidssl.files import read_csv, write_json
 from covidssl.model import load_model
-from covidssl.phantom import write_labelled, write_unlabelled
+from pipelines.journeys import Journey, phantom_journey, real_journey, volume_journey
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "demo"
 ARMS = {"pretrained": "pretrained", "scratch": "from scratch"}
 # Each arm's own, from the few trials on the validation blocks that LOG.md lists.
 RATES = {"pretrained": 1e-4, "scratch": 1e-3}
 RIVAL = "trivial rival"
 
 
-@dataclass(frozen=True)
-class Journey:
-    """What differs between the phantom and real CT; all else is in `configs/demo`."""
-
-    unlabelled: Path
-    labelled: Path
-    to_predict: Sequence[Path]
-    pretrain: Sequence[str]
-    finetune: Sequence[str]
-    draws: int
-
-
-def phantom_journey(out: Path) -> Journey:
-    """Phantom CT in HU: 24 unlabelled scans, 60 labelled of each class, and a clinic's folder.
-
-    One file of the clinic is cut short, as some always are.
-    """
-    unlabelled, labelled, clinic = (
-        out / "phantom" / name for name in ("unlabelled", "labelled", "clinic")
-    )
-    if not (clinic / "labels.csv").is_file():
-        write_unlabelled(unlabelled, 24, seed=1)
-        write_labelled(labelled, 60, seed=2)
-        whole = write_labelled(clinic, 5, seed=3)[0].read_bytes()
-        write_bytes(clinic / "cut-short.nii.gz", whole[: len(whole) // 2])
-    return Journey(
-        unlabelled=unlabelled,
-        labelled=labelled / "labels.csv",
-        to_predict=[clinic],
-        # Restoring begins to learn after some 120 to 150 steps; before that it is the identity.
-        pretrain=["training.steps=220"],
-        finetune=["training.steps=60"],
-        draws=1,
-    )
-
-
-def real_journey(data: Path) -> Journey:
-    """Real CT: 8-bit slices to learn from; DICOM, and NIfTI in HU and in grey, to predict."""
-    windowed = "frame.pixels=windowed"
-    return Journey(
-        unlabelled=data / "luna16-slices",
-        labelled=data / "sars-cov-2-ct",
-        to_predict=[
-            data / "lidc-slabs",
-            data / "nlst",
-            *sorted((data / "medseg-9").glob("*_image.nii.gz")),
-        ],
-        pretrain=[windowed],
-        # Contiguous blocks of the file number: a random split measures memory there.
-        finetune=[windowed, "split.kind=blocked"],
-        draws=3,
-    )
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("work/demo"),
     data: Annotated[Path | None, typer.Option(help="Folder of real CT.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dim: Annotated[int, typer.Option(min=2, max=3, help="2: slices. 3: volumes.")] = 2,
 ) -> None:
     """Run the journey, and print the report's path and a table."""
     began = time.monotonic()
+    if data and dim == 3:
+        raise typer.BadParameter("the labelled CT in that folder are single slices: --dim 2 only.")
     out.mkdir(parents=True, exist_ok=True)
-    journey = real_journey(data) if data else phantom_journey(out)
+    journey = real_journey(data) if data else (phantom_journey, volume_journey)[dim - 2](out)
     store, encoder = out / "store", out / "pretrain"
 
     prepare.main(PrepareConfig(), [journey.unlabelled], store, "resume")
-    pixels = f"frame.pixels={'windowed' if data else 'hu'}"
-    look = load_config(PreviewConfig, None, [pixels])
+    look = load_config(PreviewConfig, None, journey.preview)
     preview.main(look, store, out / "preview", "resume")
-    plan = load_config(PretrainConfig, CONFIGS / "pretrain.yaml", journey.pretrain)
+    plan = load_config(PretrainConfig, journey.configs / "pretrain.yaml", journey.pretrain)
     pretrain.main(plan, store, encoder, "resume", device=device)
 
     # What the labels give away is known before anything learns from them.
     beside = audit.Beside(cache=out / "cache")
     audit.main(AuditConfig(), journey.labelled, out / "audit", "resume", beside)
-    few, scored = hold_against_each_other(journey, out, 0.1, journey.draws, device)
+    few, scored = hold_against_each_other(journey, out, journey.few, journey.draws, device)
     everything, _ = hold_against_each_other(journey, out, 1.0, 1, device)
     arms = [*few, *everything]
 
@@ -136,11 +83,11 @@ def main(
     rows = compare(arms, scored, seed=0)
     comparison = {
         "title": "Pretrained against from scratch",
-        "note": _note(arms, scored, journey.draws, bool(data)),
+        "note": _note(arms, scored, journey),
         "rows": rows,
     }
     write_json(out / "comparison" / "comparison.json", comparison)
-    names = [f"{arm}-{share}-draw0" for share in ("10pc", "100pc") for arm in ARMS]
+    names = [f"{arm}-{_percent(share)}-draw0" for share in (journey.few, 1.0) for arm in ARMS]
     folders = [out / "comparison", store, out / "audit", out / "preview", encoder]
     folders += [out / f"finetune-{name}" for name in names if name.startswith("pretrained")]
     folders += [out / f"evaluate-{name}" for name in names]
@@ -164,15 +111,22 @@ def hold_against_each_other(
         for arm, rate in RATES.items():
             settings = load_config(
                 FinetuneConfig,
-                CONFIGS / "finetune.yaml",
+                journey.configs / "finetune.yaml",
                 [*journey.finetune, *labels, f"training.learning_rate={rate}"],
             )
-            name = f"{arm}-{100 * fraction:.0f}pc-draw{draw}"
+            name = f"{arm}-{_percent(fraction)}-draw{draw}"
             tuned, judged, cache = out / f"finetune-{name}", out / f"evaluate-{name}", out / "cache"
             start = out / "pretrain" if arm == "pretrained" else None
             places = finetune.Places(tuned, start, None, cache, device)
             finetune.main(settings, journey.labelled, places, "resume")
-            evaluate.main(EvaluateConfig(), tuned, journey.labelled, judged, "resume", cache)
+            evaluate.main(
+                EvaluateConfig(),
+                tuned,
+                journey.labelled,
+                judged,
+                "resume",
+                evaluate.Beside(cache, device),
+            )
             scored = read_scored(judged, load_model(tuned).card.operating_point)
             found[arm].append((scored, _labels(tuned)))
     return _arms(fraction, found), found["scratch"][-1][0]
@@ -204,17 +158,15 @@ def _differences(arms: Sequence[Arm], scored: Scored) -> list[str]:
     return lines
 
 
-def _note(arms: Sequence[Arm], scored: Scored, draws: int, real: bool) -> str:
-    data = (
-        "SARS-CoV-2 CT, test split in contiguous blocks of the file number, 30 files left out at "
-        "each border; runs of 20 neighbouring files stand for patients in the intervals, since "
-        "none are published."
-        if real
-        else "Phantom CT made by code: it shows that the journey works, and nothing about patients."
-    )
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f}pc"
+
+
+def _note(arms: Sequence[Arm], scored: Scored, journey: Journey) -> str:
     rival = "The trivial rival is boosted trees on a 12 x 12 thumbnail and a histogram."
-    mean = f"With 10 % of the labels: the mean over {draws} draws. " if draws > 1 else ""
-    return f"{data} {rival} {mean}{'; '.join(_differences(arms, scored))}."
+    few, draws = f"{journey.few:.0%}".replace("%", " %"), journey.draws
+    mean = f"With {few} of the labels: the mean over {draws} draws. " if draws > 1 else ""
+    return f"{journey.data} {rival} {mean}{'; '.join(_differences(arms, scored))}."
 
 
 def _print(rows: Sequence[dict[str, Any]], arms: Sequence[Arm], scored: Scored, out: Path) -> None:

@@ -27,12 +27,13 @@ from covidssl.errors import (
 )
 from covidssl.files import read_csv, write_text
 from covidssl.version import __version__
+from tests.foreign.layout_files import genesis
 from tests.model_folders import write_untrained_model
 from tests.scan_files import chest_grey, write_png
 
 VERBS = (
     "download", "prepare", "pack", "audit", "preview", "pretrain", "finetune", "evaluate",
-    "predict", "report", "doctor",
+    "predict", "report", "import-weights", "export", "doctor",
 )  # fmt: skip
 TRAINING = ("pretrain", "finetune", "preview")
 READERS = {"SimpleITK", "nibabel", "pydicom"}
@@ -363,3 +364,30 @@ def test_doctor_prints_a_table() -> None:
     assert done.exit_code == 0
     assert "torch" in done.output
     assert "free disk here" in done.output
+
+
+# Weights from elsewhere, and for elsewhere
+
+
+def test_import_says_how_many_tensors_matched_and_what_was_left(tmp_path: Path) -> None:
+    tensors = {f"module.{name}": tensor for name, tensor in genesis().items()}
+    del tensors["module.down_tr64.ops.0.conv1.bias"]
+    torch.save({"state_dict": tensors}, tmp_path / "w.pt")
+    arguments = ("import-weights", tmp_path / "w.pt", "--layout", "models_genesis", "--seed", 3)
+    done = call(*arguments, "--out", tmp_path / "encoder")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == [
+        f"{tmp_path / 'encoder' / 'encoder.safetensors'}: 47 of 48 tensors matched, 1 missed",
+        "missed, drawn from seed 3: levels.0.0.conv.bias",
+        "in the file, not needed: out_tr.final_conv.weight, up_tr64.up_conv.weight",
+    ]
+
+
+def test_export_says_how_far_the_written_file_is_from_the_model(
+    model: Path, tmp_path: Path
+) -> None:
+    done = call("export", model, "--format", "pt2", "--out", tmp_path / "m.pt2")
+    assert done.exit_code == 0, done.output
+    first, second = done.output.splitlines()[-2:]
+    assert first == f"{tmp_path / 'm.pt2'}"
+    assert re.fullmatch(r"checked on 100 inputs: probabilities differ by at most .*", second)

@@ -91,6 +91,28 @@ def test_class_misspelt_is_refused_with_the_count_of_each(tmp_path: Path) -> Non
         read_dataset(path, "COVID")
 
 
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        ("COVID COVID normal COVD", r"Is 'COVD' \(1\) a misspelt 'COVID'\?"),
+        ("CT_COVID CT_COVID CT_NonCOVID other", "Leave the classes out"),
+        ("NCP NCP CP normal", "Leave the classes out"),
+    ],
+)
+def test_a_third_class_is_taken_for_a_misspelt_one_where_it_is_nearly_one(
+    tmp_path: Path, names: str, hint: str
+) -> None:
+    path = table(tmp_path, *(f"{k}.png,{name}" for k, name in enumerate(names.split())))
+    with pytest.raises(DataError, match=f"found 3: .*{hint}"):
+        read_dataset(path, "COVID")
+
+
+def test_a_positive_class_misspelt_names_the_one_that_was_meant(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.png,Covid-19", "b.png,well")
+    with pytest.raises(DataError, match=r"Did you mean 'Covid-19'.*--set positive_class=Covid-19"):
+        read_dataset(path, "COVID19")
+
+
 def test_classes_that_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="differ in capitals alone: COVID"):
         read_dataset(table(tmp_path, "a.png,COVID", "b.png,Covid"), "COVID")

@@ -16,7 +16,7 @@ import torch
 from covidssl.calibration import Calibration
 from covidssl.commands import evaluate, report
 from covidssl.datasets import read_dataset
-from covidssl.diagnosis import logits_of
+from covidssl.diagnosis import scores_of
 from covidssl.errors import DataError, UsageError, WeightsError
 from covidssl.experiments import EvaluateConfig
 from covidssl.files import read_csv, write_bytes, write_csv
@@ -165,7 +165,7 @@ def test_no_frames_have_no_logits() -> None:
     with initial_weights(1):
         network = CovidClassifier(build_encoder(EncoderPlan(channels=(8, 8, 16))))
     none = np.empty((0, 32, 32), dtype=np.uint16)
-    found = logits_of(network, none, torch.device("cpu"))
+    found = scores_of(network, none, torch.device("cpu")).logit
     assert (found.shape, found.dtype) == ((0,), np.float64)
 
 

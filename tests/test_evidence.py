@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 
 from covidssl.evidence import class_evidence, evidence_picture, lifted_off, restoration_picture
+from covidssl.model import Aggregation
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
+from covidssl.networks.heads import HeadPlan
 from covidssl.networks.plan import EncoderPlan
 from covidssl.networks.unet import RestorationUNet
 from covidssl.randomness import initial_weights, torch_generator
 
 
-def classifier() -> CovidClassifier:
+def classifier(head: HeadPlan | None = None, dimensions: Literal[2, 3] = 2) -> CovidClassifier:
+    plan = EncoderPlan(channels=(8, 16, 24), dimensions=dimensions)
     with initial_weights(1):
-        network = CovidClassifier(build_encoder(EncoderPlan(channels=(8, 16, 24))))
+        network = CovidClassifier(build_encoder(plan), head)
     size = network.feature_mean.shape
     draw = torch_generator(2)
     network.set_feature_scale(torch.rand(size, generator=draw), torch.rand(size, generator=draw))
@@ -29,6 +34,39 @@ def test_the_evidence_of_all_pixels_adds_up_to_the_logit() -> None:
     unit = torch.rand((3, 1, 32, 32), generator=torch_generator(3))
     total = class_evidence(network, unit).sum((1, 2)) + 0.7
     assert total.detach().numpy() == pytest.approx(network(unit).detach().numpy(), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(30, 37), (33, 32)])
+def test_the_evidence_adds_up_in_pictures_of_any_size(shape: tuple[int, int]) -> None:
+    """What lies on the border that the encoder pads is counted too."""
+    network = classifier()
+    unit = torch.rand((2, 1, *shape), generator=torch_generator(3))
+    evidence = class_evidence(network, unit)
+    assert evidence.shape == (2, *shape)
+    total = evidence.sum((1, 2)) + 0.7
+    assert total.detach().numpy() == pytest.approx(network(unit).detach().numpy(), rel=1e-3)
+
+
+def test_the_evidence_of_a_volume_adds_up_to_its_logit() -> None:
+    network = classifier(dimensions=3)
+    unit = torch.rand((2, 1, 9, 16, 18), generator=torch_generator(3))
+    evidence = class_evidence(network, unit)
+    assert evidence.shape == (2, 9, 16, 18)
+    total = evidence.sum((1, 2, 3)) + 0.7
+    assert total.detach().numpy() == pytest.approx(network(unit).detach().numpy(), rel=1e-3)
+
+
+def test_the_evidence_of_a_scans_slices_adds_up_to_its_logit_by_their_attention() -> None:
+    network = classifier(HeadPlan(kind="attention"))
+    with torch.no_grad():
+        network.attention.score.weight.normal_(generator=torch_generator(4))
+        unit = torch.rand((5, 1, 32, 32), generator=torch_generator(3))
+        scores = [score.double().numpy() for score in network.scores(unit)]
+        logit = float(network(unit[None], torch.ones((1, 5), dtype=torch.bool)))
+    weights = Aggregation(rule="attention").weights(*scores)
+    assert np.ptp(weights) > 0.01
+    maps = class_evidence(network, unit).numpy() * weights[:, None, None]
+    assert maps.sum() + 0.7 == pytest.approx(logit, rel=1e-3)
 
 
 def test_the_evidence_lies_where_the_picture_was_changed() -> None:
@@ -64,4 +102,11 @@ def test_the_picture_is_a_png(with_lifted: bool) -> None:
 
 def test_the_restoration_picture_is_a_png() -> None:
     flat = torch.full((2, 1, 32, 32), 0.3)
-    assert restoration_picture(flat, flat, flat).startswith(b"\x89PNG")
+    columns = {"corrupted": flat, "restored": flat, "clean": flat}
+    assert restoration_picture(columns).startswith(b"\x89PNG")
+
+
+def test_the_restoration_picture_of_volumes_shows_slices() -> None:
+    flat = torch.full((2, 1, 8, 32, 32), 0.3)
+    columns = {"corrupted": flat, "restored": flat, "clean": flat}
+    assert restoration_picture(columns).startswith(b"\x89PNG")

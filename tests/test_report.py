@@ -321,8 +321,8 @@ def test_manifest_is_counted_and_twenty_odd_scans_shown(whole_page: Page) -> Non
 
 
 def test_first_and_last_picture_of_pretraining_are_shown(whole_page: Page) -> None:
-    assert "Restoration at first (step-500)" in whole_page.text
-    assert "Restoration at last (step-2000)" in whole_page.text
+    assert "The pretext at first (step-500)" in whole_page.text
+    assert "The pretext at last (step-2000)" in whole_page.text
     assert "step-1000" not in whole_page.text
 
 

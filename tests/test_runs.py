@@ -14,12 +14,30 @@ import pytest
 import torch
 
 from covidssl.config import load_config
-from covidssl.errors import DataError, UsageError
-from covidssl.experiments import PreviewConfig
+from covidssl.errors import DataError, EndedElsewhereError, StoppedError, UsageError
+from covidssl.experiments import PretrainConfig, PreviewConfig
 from covidssl.files import read_csv, write_text
-from covidssl.runs import IfExists, MetricsFile, RunFolder, git_state, package_versions
+from covidssl.runs import IfExists, RunFolder, git_state, package_versions
+from covidssl.shared_runs import FollowedRun, Opened, open_run
+from covidssl.step_files import MetricsFile
 from covidssl.training import StepReport
 from covidssl.version import __version__
+
+
+class Alone:
+    """The first of the processes, which nobody hears."""
+
+    is_global_zero = True
+
+    def broadcast(self, told: Any) -> Any:
+        return told
+
+
+class Second(Alone):
+    """Another one, which hears that the first was refused."""
+
+    is_global_zero = False
+
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -218,6 +236,51 @@ def test_resume_with_a_changed_configuration_lists_the_keys(tmp_path: Path) -> N
     assert "lesions.clean_share: " in str(refusal.value)
     assert "frame" not in str(refusal.value)
     assert record_of(tmp_path)["seed"] == 0
+
+
+def test_resume_may_change_what_the_result_does_not_depend_on(tmp_path: Path) -> None:
+    def start(if_exists: IfExists, *settings: str) -> RunFolder:
+        config = load_config(PretrainConfig, None, settings)
+        return RunFolder(tmp_path, "pretrain", config, if_exists)
+
+    with start("refuse"):
+        pass
+    free = ["training.workers=3", "training.keep_checkpoints=5", "training.checkpoint_minutes=1",
+            "checkpoint_every=7"]  # fmt: skip
+    with start("resume", *free) as folder:
+        assert folder.resumed
+    with pytest.raises(UsageError, match="has changed: training.batch_size: 32 -> 7") as refusal:
+        start("resume", "training.workers=1", "training.batch_size=7")
+    assert "workers" not in str(refusal.value)
+
+
+def test_a_run_that_was_stopped_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError), run(tmp_path):
+        raise StoppedError("stopped by SIGTERM after step 5", 15)
+    assert record_of(tmp_path)["status"] == "stopped"
+    assert "WARNING stopped by SIGTERM after step 5" in (tmp_path / "log.txt").read_text()
+
+
+def test_of_several_processes_only_the_first_writes(tmp_path: Path) -> None:
+    config = PreviewConfig()
+    with open_run(Alone(), tmp_path, "preview", config, "refuse") as first:
+        first.note_data(store="ours")
+        before = sorted(tmp_path.iterdir()), record_of(tmp_path)
+        with FollowedRun(tmp_path, Opened(False, True, {"store": "ours"})) as other:
+            other.note(device="cuda:1")
+            other.note_data(store="ours", more="x")
+            assert (other.writes, other.resumed, other.done) == (False, True, False)
+            with pytest.raises(UsageError, match="its data changed"):
+                other.note_data(store="theirs")
+        assert (sorted(tmp_path.iterdir()), record_of(tmp_path)) == before
+
+
+def test_a_refusal_of_the_first_process_ends_the_others(tmp_path: Path) -> None:
+    write_text(tmp_path / "mine.txt", "mine")
+    with pytest.raises(UsageError, match="exists already"):
+        open_run(Alone(), tmp_path, "preview", PreviewConfig(), "refuse")
+    with pytest.raises(EndedElsewhereError, match="refused by the first process"):
+        open_run(Second(), tmp_path, "preview", PreviewConfig(), "refuse")
 
 
 def test_resume_of_a_configuration_of_another_version_is_refused_with_its_key(

@@ -413,7 +413,9 @@ def test_model_is_found_in_the_run_that_holds_it(tmp_path: Path) -> None:
 
 def test_model_folder_holds_nothing_that_can_run(tmp_path: Path) -> None:
     names = sorted(path.name for path in write_model(tmp_path).iterdir())
-    assert names == ["card.json", "classifier.safetensors", "restoration.safetensors"]
+    assert names == [
+        "MODEL.md", "card.json", "classifier.safetensors", "restoration.safetensors"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["classifier.safetensors", "restoration.safetensors"])

@@ -11,6 +11,7 @@ from covidssl.audit.seen import Seen
 from covidssl.audit.study import Features
 from covidssl.diagnosis import pooled_features
 from covidssl.each_scan import Progress, no_progress
+from covidssl.frames import Frame
 from covidssl.labelled_frames import load_labelled_frames
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.weights import load_encoder
@@ -37,7 +38,8 @@ def encoder_features(
         DataError: when the encoder cannot see scans of this kind.
     """
     network, card = load_encoder(encoder)
-    frames = load_labelled_frames(seen.scans, card.frame, most_slices, cache, progress)
+    frame = card.frame or Frame()  # foreign weights were taught on none of ours
+    frames = load_labelled_frames(seen.scans, frame, most_slices, cache, progress)
     pooled = pooled_features(CovidClassifier(network), frames.frames, torch.device("cpu"))
     sums = np.zeros((len(frames.scans), pooled.shape[1]))
     np.add.at(sums, frames.scan_of, pooled)

@@ -7,17 +7,30 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from covidssl.cli import data_verbs, learning_verbs, model_verbs
+from covidssl.cli import data_verbs, exchange_verbs, learning_verbs, model_verbs
 from covidssl.cli.application import app
-from covidssl.errors import CovidsslError, DataError, ScanError, UsageError, WeightsError
+from covidssl.errors import (
+    CovidsslError,
+    DataError,
+    EndedElsewhereError,
+    ScanError,
+    StoppedError,
+    UsageError,
+    WeightsError,
+)
 
-__all__ = ["app", "data_verbs", "learning_verbs", "main", "model_verbs"]
+__all__ = ["app", "data_verbs", "exchange_verbs", "learning_verbs", "main", "model_verbs"]
 
 
 def main() -> NoReturn:
     """Run the command; refusals become one message and an exit code, without a traceback."""
     try:
         app(standalone_mode=True)
+    except EndedElsewhereError:
+        sys.exit(0)  # the first process says why, and its code is the run's
+    except StoppedError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
+        sys.exit(error.code)
     except CovidsslError as error:
         Console(stderr=True, soft_wrap=True).print(
             f"Error: {error}", style="red", markup=False, highlight=False

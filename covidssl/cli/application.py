@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.table import Table
+from rich.text import Text
 
 from covidssl.version import __version__
 
@@ -50,3 +54,15 @@ def say(text: str) -> None:
     """Print one line that can be piped."""
     # Plain, so that a path is printed whole and can be piped.
     typer.echo(text)
+
+
+def say_lines(title: str, lines: Iterable[tuple[str, str]]) -> None:
+    """Print what was found of several things: a table in a terminal, plain lines in a pipe."""
+    if not sys.stdout.isatty():
+        for what, found in lines:
+            say(f"{what}: {found}")
+        return
+    table = Table(title=title, title_justify="left", show_header=False)
+    for what, found in lines:
+        table.add_row(Text(what), Text(found))  # a name may hold brackets
+    Console().print(table)

@@ -7,19 +7,31 @@ from typing import Annotated
 
 import typer
 
-from covidssl.cli.application import app, say
+from covidssl.cli.application import app, say, say_lines
 from covidssl.cli.options import (
+    AUTO,
     AllowUnfinished,
+    BatchSize,
     Cache,
     Config,
     Device,
+    DeviceCount,
     Devices,
+    DryRun,
     Init,
+    Nodes,
     Out,
     Overrides,
     Overwrite,
+    Precision,
+    ProbeData,
     Resume,
+    Strategies,
+    Strategy,
     if_exists,
+    machines,
+    with_batch_size,
+    with_precision,
 )
 
 # The verbs are imported where they are called: `--help` must not wait for PyTorch.
@@ -39,8 +51,16 @@ def pretrain(
     out: Out,
     config: Config = None,
     init: Init = None,
+    probe_data: ProbeData = None,
+    cache: Cache = None,
     device: Device = Devices.AUTO,
+    devices: DeviceCount = "1",
+    nodes: Nodes = 1,
+    strategy: Strategy = Strategies.AUTO,
+    precision: Precision = None,
     allow_unfinished: AllowUnfinished = False,
+    batch_size: BatchSize = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -54,10 +74,20 @@ def pretrain(
     from covidssl.commands import pretrain as verb
     from covidssl.config import load_config
     from covidssl.experiments import PretrainConfig
+    from covidssl.training import first_process, started_by_first
 
-    settings = load_config(PretrainConfig, config, overrides or ())
+    given = with_precision(with_batch_size(overrides, batch_size), precision)
+    settings = load_config(PretrainConfig, config, given).probing(probe_data, cache)
     store = open_slices(data, allow_unfinished)
-    say(f"{verb.main(settings, store, out, if_exists(resume, overwrite), init, device)}")
+    there, where = if_exists(resume, overwrite), machines(device, devices, nodes, strategy)
+    if batch_size == AUTO and not started_by_first():
+        settings = verb.fitted(settings, store, out, there, where)
+    if dry_run:
+        say_lines("What this run would take", verb.rehearse(settings, store, out, init, where))
+        return
+    run = verb.main(settings, store, out, there, init, where)
+    if first_process():
+        say(f"{run}")
 
 
 @app.command(
@@ -87,6 +117,12 @@ def finetune(
     ] = False,
     cache: Cache = None,
     device: Device = Devices.AUTO,
+    devices: DeviceCount = "1",
+    nodes: Nodes = 1,
+    strategy: Strategy = Strategies.AUTO,
+    precision: Precision = None,
+    batch_size: BatchSize = None,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -100,9 +136,20 @@ def finetune(
     from covidssl.commands import finetune as verb
     from covidssl.config import load_config
     from covidssl.experiments import FinetuneConfig
+    from covidssl.training import first_process, started_by_first
 
-    settings = load_config(FinetuneConfig, config, overrides or ())
+    given = with_precision(with_batch_size(overrides, batch_size), precision)
+    settings = load_config(FinetuneConfig, config, given)
     start = None if encoder == "none" else Path(encoder)
-    places = verb.Places(out, start, init, cache, device, splits)
-    run = verb.main(settings, data, places, if_exists(resume, overwrite), allow_leakage)
-    say(f"{run / 'model'}")
+    where = machines(device, devices, nodes, strategy)
+    places = verb.Places(out, start, init, cache, where, splits)
+    there = if_exists(resume, overwrite)
+    if batch_size == AUTO and not started_by_first():
+        settings = verb.fitted(settings, data, places, there)
+    if dry_run:
+        lines = verb.rehearse(settings, data, places, allow_leakage)
+        say_lines("What this run would take", lines)
+        return
+    run = verb.main(settings, data, places, there, allow_leakage)
+    if first_process():
+        say(f"{run / 'model'}")

@@ -38,6 +38,7 @@ def evaluate(
     out: Out,
     split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
     cache: Cache = None,
+    device: Device = Devices.AUTO,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -52,7 +53,8 @@ def evaluate(
     from covidssl.experiments import EvaluateConfig
 
     settings = load_config(EvaluateConfig, None, [f"split={split}", *(overrides or ())])
-    say(f"{verb.main(settings, run, data, out, if_exists(resume, overwrite), cache)}")
+    beside = verb.Beside(cache, device)
+    say(f"{verb.main(settings, run, data, out, if_exists(resume, overwrite), beside)}")
 
 
 @app.command(epilog="Example: `covidssl predict runs/finetune clinic/ --out predictions`")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from covidssl.errors import UsageError
+
+if TYPE_CHECKING:
+    from covidssl.training import Machines
 
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Overwrite = Annotated[
@@ -36,6 +39,22 @@ class Devices(StrEnum):
     CUDA = "cuda"
 
 
+class Strategies(StrEnum):
+    """How several processes train one network."""
+
+    AUTO = "auto"
+    DDP = "ddp"
+    FSDP = "fsdp"
+
+
+class Precisions(StrEnum):
+    """Numbers that a network computes with; `training.Precision` has the same."""
+
+    FULL = "32-true"
+    BRAIN = "bf16-mixed"
+    HALF = "16-mixed"
+
+
 class Engines(StrEnum):
     """Where scans are prepared."""
 
@@ -50,6 +69,13 @@ Init = Annotated[
 ]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder for cut frames, so that several runs cut them once.")
+]
+ProbeData = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV_OR_FOLDER",
+        help="Labelled scans to probe the encoder on as it learns; never those it is tested on.",
+    ),
 ]
 Inputs = Annotated[
     list[Path],
@@ -73,10 +99,68 @@ IdsKey = Annotated[
         help="Key of the pseudonyms, made where there is none; the same key, the same pseudonyms.",
     ),
 ]
+DeviceCount = Annotated[
+    str,
+    typer.Option(
+        "--devices",
+        metavar="N|auto",
+        help="Processes on each machine, one a device; auto: every CUDA device.",
+    ),
+]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines that train together.")]
+Strategy = Annotated[
+    Strategies, typer.Option(help="How processes share a network; auto: ddp where there are more.")
+]
+Precision = Annotated[
+    Precisions | None, typer.Option(help="Numbers to compute with, before training.precision.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Say what the run would take, by a few of its steps; write nothing."
+    ),
+]
+BatchSize = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N|auto",
+        help="Pictures a step, before training.batch_size; auto: as many as there is memory for.",
+    ),
+]
 AllowUnfinished = Annotated[
     bool,
     typer.Option("--allow-unfinished", help="Take what is whole of an unfinished store."),
 ]
+
+
+AUTO = "auto"
+
+
+def with_batch_size(overrides: list[str] | None, given: str | None) -> list[str]:
+    """The overrides of a configuration, and the batch that was given as a number."""
+    kept = list(overrides or ())
+    if given is None or given == AUTO:
+        return kept
+    if not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise UsageError(f"--batch-size {given}: expected a whole number from 1 on, or auto.")
+    return [*kept, f"training.batch_size={given}"]
+
+
+def with_precision(overrides: list[str] | None, given: Precisions | None) -> list[str]:
+    """The overrides of a configuration, and the precision that was given."""
+    return [*(overrides or ()), *([f"training.precision={given.value}"] if given else ())]
+
+
+def machines(device: Devices, devices: str, nodes: int, strategy: Strategies) -> Machines:
+    """What to train on, from the options."""
+    from covidssl.training import Machines  # `--help` must not wait for PyTorch
+
+    if devices == AUTO:
+        return Machines(device.value, "auto", nodes, strategy.value)
+    if not (devices.isascii() and devices.isdigit() and int(devices) > 0):
+        raise UsageError(f"--devices {devices}: expected a whole number from 1 on, or auto.")
+    return Machines(device.value, int(devices), nodes, strategy.value)
 
 
 def if_exists(resume: bool, overwrite: bool) -> Literal["refuse", "resume", "overwrite"]:

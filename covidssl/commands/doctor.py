@@ -21,6 +21,7 @@ _PACKAGES = (
 )  # fmt: skip
 _OPTIONAL = {
     "noise": ("reference Perlin noise", "pip install 'covidssl[reference]' (needs a C compiler)"),
+    "onnxruntime": ("writing ONNX, and checking it", "pip install 'covidssl[export]'"),
     "pylibjpeg": ("compressed DICOM beyond what SimpleITK reads", "pip install pylibjpeg"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from covidssl.commands.progress import track
 from covidssl.datasets import Dataset, read_dataset
@@ -34,13 +34,28 @@ LEAKS = "THE MODEL LEARNT ON A SPLIT THAT LEAKS, which was allowed"
 SEEN = "SCANS WERE LEARNT FROM"
 
 
+class Beside(NamedTuple):
+    """What an evaluation may be given beside the model and the dataset.
+
+    Attributes:
+        cache: folder in which cut frames are kept between runs.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    cache: Path | None = None
+    device: str = "auto"
+
+
+BY_ITSELF = Beside()
+
+
 def main(
     config: EvaluateConfig,
     run_folder: Path,
     data: Path,
     out: Path,
     if_exists: IfExists = "refuse",
-    cache: Path | None = None,
+    beside: Beside = BY_ITSELF,
 ) -> Path:
     """Score a fine-tuning run on a split of its dataset, or on all of another one.
 
@@ -50,6 +65,8 @@ def main(
         CovidsslError: for an output that exists, for data or weights that cannot be used, and for
             splits that are not those the model was trained on.
     """
+    # First, so that a device that is not here is told at once.
+    device = make_fabric(beside.device, "32-true").device
     model = load_model(run_folder)
     dataset = read_dataset(data, model.card.classes[1])
     assigned = _assigned(config, run_folder, dataset, model.card.splits)
@@ -62,11 +79,10 @@ def main(
         with_rival = config.rival and config.split not in LEARNT_FROM
         needed = {config.split, *(LEARNT_FROM if with_rival else ())}
         # With a cache all scans are cut, so that every split and run finds the same file.
-        scans = [one.scan for one in assigned if cache or one.split in needed]
+        scans = [one.scan for one in assigned if beside.cache or one.split in needed]
         most = model.card.aggregation.most_slices
-        frames = load_labelled_frames(scans, model.card.frame, most, cache, track)
+        frames = load_labelled_frames(scans, model.card.frame, most, beside.cache, track)
         run.note_data(dataset=frames.fingerprint)
-        device = make_fabric("auto", "32-true").device
         assigned = in_runs(assigned, frames.prints, config.run_length)
         rival_seed = config.seed if with_rival else None
         judged = judge(model.to(device), frames, assigned, config.split, rival_seed)

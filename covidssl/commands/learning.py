@@ -1,8 +1,12 @@
-"""The training loop with its books: metrics.csv, TensorBoard, checkpoints, the bad batch's seed."""
+"""The training loop with its books, its checkpoints, and its ends: done, early, stopped, failed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,25 +14,34 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from covidssl.checkpoint import load_checkpoint, save_checkpoint
-from covidssl.commands.progress import track
+from covidssl.checkpoint import drop_unfinished, load_checkpoint, save_checkpoint
+from covidssl.commands.books import Books
+from covidssl.errors import EndedElsewhereError, StoppedError
 from covidssl.files import read_csv, write_json
-from covidssl.runs import MetricsFile
+from covidssl.rehearsal import saying_what_fits
 from covidssl.training import (
     NonFiniteLossError,
     StepReport,
+    StopSignals,
     Task,
     TrainingPlan,
     TrainingState,
+    largest_over_processes,
     loader,
+    process_of,
     train,
 )
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+log = logging.getLogger(__name__)
+
 Notes = dict[str, float]
-OnStep = Callable[[StepReport, Notes, SummaryWriter], None]
+OnStep = Callable[[StepReport, Notes, SummaryWriter], bool | None]
+
+STOPPED_EARLY = "stopped_early"
+"""The note of the step at which `on_step` ended the run before the end of its plan."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class Learning:
 
     Attributes:
         out: the run folder.
-        fabric: device and precision.
+        fabric: devices, processes and precision.
         data: pictures, without draws of their own.
         task: the pretext, or the diagnosis.
         plan: steps, batch, rate.
@@ -54,16 +67,21 @@ class Learning:
     checkpoint_every: int
 
 
+@saying_what_fits
 def learn(
     what: Learning, state: TrainingState, on_step: OnStep, first: Callable[[Notes], None]
 ) -> Notes:
     """Train to the end of the plan, from the newest checkpoint in `out` if there is one.
 
+    Of several processes the first one keeps the books and the checkpoints and calls the hooks; the
+    others take their share of every step.
+
     Args:
         what: to train.
         state: network and optimiser; a checkpoint is loaded into it.
         on_step: called after each step with its report, the notes that a checkpoint keeps, and
-            the TensorBoard writer.
+            the TensorBoard writer. Where it returns True the run ends well there, and the notes
+            carry `stopped_early`.
         first: called before the first step with the notes, where there is no checkpoint.
 
     Returns:
@@ -71,31 +89,101 @@ def learn(
 
     Raises:
         NonFiniteLossError: after `nonfinite.json` was written, which makes the batch again.
+        StoppedError: when a signal asked for it, after the step at hand and a checkpoint.
+        EndedElsewhereError: in the other processes, when the first one raises one of these.
+        NoRoomError: when the disk is full.
+        TrainingError: when the device has not enough memory; it says which batch would fit.
     """
-    out, plan, seed = what.out, what.plan, what.seed
-    found = load_checkpoint(out / "checkpoints", state)
-    notes: Notes = {} if found is None else found
-    if found is None:
-        first(notes)
-    metrics = MetricsFile(out / "metrics.csv", what.task.parts, state.step)
-    board = SummaryWriter(str(out / "tensorboard"), purge_step=state.step)
-    count = len(what.data)  # type: ignore[arg-type]  # every dataset of ours has a length
-    batches = loader(what.data, count, plan, seed, state.step)
-    steps = train(what.fabric, state, batches, what.task, plan, seed)
-    try:
-        for report in track(steps, f"{out.name}: training", plan.steps, state.step):
-            metrics.write(report)
-            _to_board(board, report)
-            on_step(report, notes, board)
-            if report.step % what.checkpoint_every == 0 or report.step == plan.steps:
-                save_checkpoint(out / "checkpoints", state, notes)
-    except NonFiniteLossError as error:
-        write_json(out / "nonfinite.json", {"step": error.step, "seed": error.seed})
-        raise
-    finally:
-        metrics.close()
-        board.close()
+    fabric, plan = what.fabric, what.plan
+    keeping = _Keeping(what, state)
+    with StopSignals() as signals:
+        notes = keeping.begin(first)
+        if STOPPED_EARLY in notes:
+            return notes
+        parts = tuple(what.task.parts)
+        mine = fabric.is_global_zero
+        with Books(what.out, parts, state.step, plan.steps) if mine else nullcontext() as books:
+            for report in _steps(what, state):
+                early = False
+                if books is not None:
+                    books.write(report)
+                    early = bool(on_step(report, notes, books.board))
+                    books.show(report)
+                # What one process was told, or wants, all of them do.
+                caught, ended = largest_over_processes(fabric, signals.caught, int(early))
+                if ended:
+                    notes[STOPPED_EARLY] = float(report.step)
+                if caught or ended or keeping.is_due():
+                    keeping.save(notes)
+                if caught:
+                    raise _stopped(what, caught, state.step)
+                if ended:
+                    log.info("%s: ended early, at step %d.", what.out.name, report.step)
+                    break
     return notes
+
+
+class _Keeping:
+    """The checkpoints of a run: when they are written, and by whom."""
+
+    def __init__(self, what: Learning, state: TrainingState) -> None:
+        self.what, self.state = what, state
+        self.folder = what.out / "checkpoints"
+        self.mine = what.fabric.is_global_zero
+        self._saved = time.monotonic()
+
+    def begin(self, first: Callable[[Notes], None]) -> Notes:
+        """Load the newest checkpoint, or do what comes before the first step; gives the notes."""
+        found: Notes | None = None
+        if self.mine:
+            drop_unfinished(self.folder)
+            found = load_checkpoint(self.folder, self.state)
+            if found is None:
+                found = {}
+                first(found)
+            else:
+                log.info("%s: goes on after step %d.", self.what.out.name, self.state.step)
+        # The first one has put aside what cannot be read, so all take the same one.
+        self.what.fabric.barrier()
+        if not self.mine:
+            found = load_checkpoint(self.folder, self.state)
+        return found or {}
+
+    def is_due(self) -> bool:
+        """Whether so many steps were taken, or so much time has gone by."""
+        step, plan = self.state.step, self.what.plan
+        late = time.monotonic() - self._saved >= 60 * plan.checkpoint_minutes
+        return late or step % self.what.checkpoint_every == 0 or step == plan.steps
+
+    def save(self, notes: Notes) -> None:
+        """Write a checkpoint."""
+        if self.mine:
+            save_checkpoint(self.folder, self.state, notes, self.what.plan.keep_checkpoints)
+        self._saved = time.monotonic()
+
+
+def _steps(what: Learning, state: TrainingState) -> Iterator[StepReport]:
+    """The reports of the steps to come; a step that cannot be taken is written down."""
+    count = len(what.data)  # type: ignore[arg-type]  # every dataset of ours has a length
+    batches = loader(what.data, count, what.plan, what.seed, state.step, process_of(what.fabric))
+    try:
+        yield from train(what.fabric, state, batches, what.task, what.plan, what.seed)
+    except NonFiniteLossError as error:
+        if not what.fabric.is_global_zero:
+            raise EndedElsewhereError(str(error)) from error
+        write_json(what.out / "nonfinite.json", {"step": error.step, "seed": error.seed})
+        raise
+
+
+def _stopped(what: Learning, caught: int, step: int) -> StoppedError | EndedElsewhereError:
+    text = (
+        f"{what.out}: stopped by {signal.Signals(caught).name} after step {step}, of which there "
+        f"is a checkpoint. Go on with --resume."
+    )
+    what.fabric.barrier()  # none ends before the checkpoint is written
+    if what.fabric.is_global_zero:
+        return StoppedError(text, caught)
+    return EndedElsewhereError(text)
 
 
 def last_tenth(out: Path) -> dict[str, float]:
@@ -104,14 +192,3 @@ def last_tenth(out: Path) -> dict[str, float]:
     rows = rows[-max(1, len(rows) // 10) :]
     names = [name for name in rows[0] if name not in ("step", "lr")]
     return {name: sum(float(row[name]) for row in rows) / len(rows) for name in names}
-
-
-def _to_board(board: SummaryWriter, report: StepReport) -> None:
-    values = {
-        "loss": report.loss,
-        **report.parts,
-        "lr": report.learning_rate,
-        "images_per_second": report.images_per_second,
-    }
-    for name, value in values.items():
-        board.add_scalar(f"train/{name}", value, report.step)

@@ -33,10 +33,16 @@ def main(
         partial: take what is whole of an unfinished store.
 
     Raises:
-        CovidsslError: when the name is another, the file exists, or the disk is full.
+        CovidsslError: when the name is another, the file exists, the frame is a volume, or the
+            disk is full.
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"--out {out.name}: a pack is called '{SUFFIX}': {out.stem}{SUFFIX}")
+    if config.frame.depth is not None:
+        raise UsageError(
+            f"frame.depth={config.frame.depth}: a pack holds slices. Leave it out, or train on "
+            f"volumes from the prepared store itself."
+        )
     there = [path for path in (out, *parts_beside(out)) if path.exists()]
     if there and not overwrite:
         raise UsageError(f"{there[0].name}: exists already. Use --overwrite, or another --out.")

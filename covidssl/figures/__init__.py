@@ -3,6 +3,7 @@
 Figures are drawn with matplotlib's object interface; nothing touches the state of pyplot.
 """
 
+from covidssl.figures.quality import quality_figure
 from covidssl.figures.runs import Arm, comparison_figure, training_curve
 from covidssl.figures.scores import (
     Rated,
@@ -18,6 +19,7 @@ __all__ = [
     "comparison_figure",
     "confusion_figure",
     "pr_figure",
+    "quality_figure",
     "reliability_figure",
     "roc_figure",
     "training_curve",

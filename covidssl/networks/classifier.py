@@ -1,33 +1,44 @@
-"""The classifier: an encoder whose every level is pooled, and one linear head."""
+"""The classifier: an encoder whose every level is pooled, and a head that is linear in them."""
 
 from __future__ import annotations
+
+from typing import Self
 
 import torch
 from torch import nn
 
 from covidssl.networks.encoder import Encoder
+from covidssl.networks.heads import HeadPlan, SliceScores, build_attention, weights_in_scans
 
 
 class CovidClassifier(nn.Module):
     """(B, 1, [Z,] Y, X) in [0, 1] -> (B,) logits; above the operating point means COVID-19.
 
+    With a mask, scans in place of frames: (B, K, 1, Y, X) and (B, K) bool -> (B,) logits.
+
     Mean and maximum of **every** level are pooled, not of the last alone: a decoder with skip
     connections teaches the shallow levels too. The pooled features are centred and scaled by
     numbers fixed before training (`set_feature_scale`), which are saved with the weights.
+
+    A scan's features are the mean of its slices', weighed by attention. Since the head is linear,
+    its logit is then the mean of its slices' logits with the same weights: every slice has a
+    logit of its own, with every head.
     """
 
     feature_mean: torch.Tensor
     feature_scale: torch.Tensor
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, head: HeadPlan | None = None) -> None:
         super().__init__()
         self.encoder = encoder
+        self.frozen_levels = 0
         features = 2 * sum(encoder.channels)
         self.register_buffer("feature_mean", torch.zeros(features))
         self.register_buffer("feature_scale", torch.ones(features))
         self.head = nn.Linear(features, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.attention = build_attention(head or HeadPlan(), features)
 
     def pooled(self, unit: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, F) before scaling, shallow levels first; mean, then maximum."""
@@ -48,6 +59,39 @@ class CovidClassifier(nn.Module):
             self.head.weight.copy_(weight[None])
             self.head.bias.copy_(bias.reshape(1))
 
-    def forward(self, unit: torch.Tensor) -> torch.Tensor:
+    def freeze(self, levels: int) -> None:
+        """Let the shallowest `levels` of the encoder learn no more, norm statistics included.
+
+        Raises:
+            ValueError: when the encoder has not so many levels.
+        """
+        stages = self.encoder.stages()
+        if not 0 <= levels <= len(stages):
+            raise ValueError(f"The encoder has {len(stages)} levels; {levels} cannot be frozen.")
+        self.frozen_levels = levels
+        for depth, modules in enumerate(stages):
+            for module in modules:
+                module.requires_grad_(depth >= levels)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module's; frozen levels stay as in use, so that no statistic of theirs moves."""
+        super().train(mode)
+        for modules in self.encoder.stages()[: self.frozen_levels]:
+            for module in modules:
+                module.eval()
+        return self
+
+    def scores(self, unit: torch.Tensor) -> SliceScores:
+        """What it says of each frame (N, 1, [Z,] Y, X) by itself."""
         features = (self.pooled(unit) - self.feature_mean) / self.feature_scale
-        return self.head(features).squeeze(1)
+        return SliceScores(self.head(features).squeeze(1), self.attention(features))
+
+    def forward(self, unit: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if mask is None:
+            return self.scores(unit).logit
+        # Places without a slice never reach the encoder: they cost nothing, and no norm sees them.
+        found = self.scores(unit[mask])
+        weights = weights_in_scans(found.attention, mask)
+        logits = weights.new_zeros(mask.shape).masked_scatter(mask, found.logit.to(weights.dtype))
+        return (weights * logits).sum(dim=1)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from covidssl.networks.encoder import Encoder, memory_format
+from covidssl.networks.norms import norm_of
 from covidssl.networks.plan import EncoderPlan
 
 
@@ -16,8 +17,7 @@ def double_convolution(
     # MONAI takes seconds to import: not before a network is built, so that a typo is told at once.
     from monai.networks.blocks.convolutions import Convolution
 
-    axes = plan.dimensions
-    norm = ("group", {"num_groups": min(plan.groups, outputs)}) if plan.norm == "group" else "batch"
+    axes, norm = plan.dimensions, norm_of(plan, outputs)
     act = ("leakyrelu", {"negative_slope": 0.01})
     return nn.Sequential(
         Convolution(axes, inputs, outputs, strides=stride, kernel_size=3, act=act, norm=norm),

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+from covidssl.errors import UsageError
 from covidssl.networks.plan import EncoderPlan
 
 
@@ -39,6 +40,7 @@ class Encoder(nn.Module, ABC):
         if unit.ndim != axes + 2 or unit.shape[1] != 1:
             wanted = "(B, 1, H, W)" if axes == 2 else "(B, 1, D, H, W)"
             raise ValueError(f"An encoder of {axes}D takes {wanted}, got {tuple(unit.shape)}.")
+        _must_have_right_gradients(unit)
         # Centred, so that air is -1 and soft tissue about +0.4.
         # Channels last: twice as fast on a CPU.
         centred = self.padded(unit) * 2.0 - 1.0
@@ -54,6 +56,23 @@ class Encoder(nn.Module, ABC):
         return nn.functional.pad(unit, pads, mode="replicate")
 
 
+def _must_have_right_gradients(unit: torch.Tensor) -> None:
+    """Refuse to learn from volumes in bf16 on a CPU.
+
+    On CPUs with AVX-512, torch 2.13 (oneDNN) gives wrong weight gradients of a bf16 convolution
+    over a map that is two voxels deep, and writes over memory that is not its own.
+
+    Raises:
+        UsageError: that says what to take instead.
+    """
+    here = unit.ndim == 5 and unit.device.type == "cpu" and torch.is_grad_enabled()
+    if here and torch.is_autocast_enabled("cpu"):
+        raise UsageError(
+            "bf16-mixed: on a CPU, PyTorch's gradients of volumes are wrong in bf16. "
+            "Set training.precision=32-true, or train on a GPU."
+        )
+
+
 def memory_format(dimensions: int) -> torch.memory_format:
     """Channels last, for slices or volumes."""
     return torch.channels_last if dimensions == 2 else torch.channels_last_3d
@@ -65,7 +84,19 @@ def build_encoder(plan: EncoderPlan) -> Encoder:
     See `covidssl.randomness.initial_weights`.
     """
     from covidssl.networks.contracting import ContractingPath
+    from covidssl.networks.densenet import DenseNetwork
+    from covidssl.networks.genesis import GenesisPath
+    from covidssl.networks.light import LightNetwork
+    from covidssl.networks.resnet import ResidualNetwork
 
-    if plan.kind == "unet":
-        return ContractingPath(plan)
-    raise NotImplementedError(plan.kind)
+    families: dict[
+        str, type[ContractingPath | DenseNetwork | GenesisPath | LightNetwork | ResidualNetwork]
+    ] = {
+        "unet": ContractingPath,
+        "resnet18": ResidualNetwork,
+        "resnet50": ResidualNetwork,
+        "densenet121": DenseNetwork,
+        "light": LightNetwork,
+        "genesis": GenesisPath,
+    }
+    return families[plan.kind](plan)

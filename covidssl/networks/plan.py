@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Kind = Literal["unet", "resnet18", "resnet50", "densenet121", "light"]
+Kind = Literal["unet", "resnet18", "resnet50", "densenet121", "light", "genesis"]
 Dimensions = Literal[2, 3]
+LesionMap = Literal["decoder", "bottleneck", "none"]
+"""What a restoration network predicts the lesion map from, if at all."""
 
 UNET_CHANNELS = (16, 32, 64, 96, 128)
+
+
+class Built(NamedTuple):
+    """An architecture whose widths are its own.
+
+    Attributes:
+        channels: features of each level, shallow first.
+        width_step: every layer's width is a multiple of it; groups of a norm must divide it.
+    """
+
+    channels: tuple[int, ...]
+    width_step: int
+
+
+BUILT: Mapping[str, Built] = {
+    "resnet18": Built((64, 64, 128, 256, 512), 64),
+    "resnet50": Built((64, 256, 512, 1024, 2048), 64),
+    "densenet121": Built((64, 256, 512, 1024, 1024), 32),
+    "light": Built((16, 32, 64, 96, 128), 8),
+    "genesis": Built((64, 128, 256, 512), 32),
+}
 
 
 class EncoderPlan(BaseModel):
@@ -33,9 +57,28 @@ class EncoderPlan(BaseModel):
     norm: Literal["group", "batch"] = "group"
     groups: int = Field(8, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_channels_may_be_left_out(cls, values: Any) -> Any:
+        built = isinstance(values, Mapping) and BUILT.get(str(values.get("kind")))
+        return {"channels": built.channels} | dict(values) if built else values
+
+    @model_validator(mode="after")
+    def _channels_are_its_own(self) -> Self:
+        if self.kind in BUILT and self.channels != BUILT[self.kind].channels:
+            raise ValueError(
+                f"channels of {self.kind} are {list(BUILT[self.kind].channels)} and cannot be "
+                f"chosen: leave 'channels' out, or take kind unet (it says {list(self.channels)})"
+            )
+        return self
+
     @model_validator(mode="after")
     def _groups_are_whole(self) -> Self:
-        wrong = [n for n in self.channels if n < 1 or n % min(self.groups, n)]
+        if self.kind in BUILT:
+            step = BUILT[self.kind].width_step
+            wrong = [step] if step % self.groups else []
+        else:
+            wrong = [n for n in self.channels if n < 1 or n % min(self.groups, n)]
         if wrong:
             raise ValueError(f"{wrong[0]} channels cannot be cut into {self.groups} groups")
         return self

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import field_validator
 from torch import nn
 
 from covidssl.augment import AugmentRanges, sample_augment, see_through, to_hu, warp
 from covidssl.frames import unit_from_frames
 from covidssl.lesions import LesionParams, LesionRanges, Lesions, render, sample
 from covidssl.networks.encoder import Encoder
+from covidssl.networks.plan import LesionMap
 from covidssl.networks.unet import RestorationUNet
 from covidssl.perlin import Backend
 from covidssl.pretext.clean import CleanSlices
-from covidssl.pretext.pretexts import Pretext, Setting
-from covidssl.pretext.restoring import RestorationBatch, RestorationLoss
+from covidssl.pretext.pretexts import AS_SETS_DIFFER, Course, Pretext, Setting
+from covidssl.pretext.restoring import RestorationBatch, RestorationLoss, restored_beside
 from covidssl.randomness import torch_generator
 from covidssl.training import Losses, Share
 
@@ -29,26 +30,44 @@ class PerlinPretext(Pretext):
     Attributes:
         lesions: what lesions may be drawn: keys and values, a preset's name or a YAML file.
         augment: how slices are moved and windowed, lesion or not.
-        skip_dropout: chance that one skip connection of one picture is closed.
+        skip_dropout: chance that one skip connection of one picture is closed; one for all levels,
+            or one a level, the shallowest first (the deepest level has no skip).
         backend: what computes the Perlin fields.
         loss: weights of the restoration loss.
+        lesion_head: what the lesion map is predicted from: `decoder`, `bottleneck`, or `none`.
     """
 
     kind: Literal["perlin"] = "perlin"
     lesions: Lesions = LesionRanges()
-    # As wide as the public sets differ: their lungs lie at grey values from 28 to 107 of 255.
-    augment: AugmentRanges = AugmentRanges(
-        window_low_hu=(-1600.0, -950.0), window_high_hu=(100.0, 450.0)
-    )
-    skip_dropout: float = Field(0.3, ge=0, lt=1)
+    augment: AugmentRanges = AS_SETS_DIFFER
+    skip_dropout: float | tuple[float, ...] = 0.3
     backend: Backend = "auto"
     loss: RestorationLoss = RestorationLoss()
+    lesion_head: LesionMap = "decoder"
+
+    @field_validator("skip_dropout")
+    @classmethod
+    def _are_chances(cls, given: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        if not all(0 <= one < 1 for one in (given if isinstance(given, tuple) else (given,))):
+            raise ValueError("a chance is at least 0 and less than 1")
+        return given
 
     def network(self, encoder: Encoder) -> RestorationUNet:
-        return RestorationUNet(encoder)
+        return RestorationUNet(encoder, self.lesion_head)
 
     def task(self, setting: Setting) -> PerlinTask:
         return PerlinTask(self, setting)
+
+    def misfits(self, course: Course) -> list[str]:
+        found = super().misfits(course)
+        given, skips = self.skip_dropout, course.levels - 1
+        if isinstance(given, tuple) and len(given) != skips:
+            found.append(
+                f"pretext.skip_dropout holds {len(given)} chances, and an encoder of "
+                f"{course.levels} levels has {skips} skip connections: give one a skip, or one for "
+                f"all"
+            )
+        return found
 
 
 def corrupt(
@@ -65,6 +84,7 @@ def corrupt(
     Returns:
         The batch, and the lesions' params.
     """
+    slices = plan.cut(slices, setting, share)
     augmenting, drawing, skipping = (
         torch_generator(setting.seed, stream, share.step)
         for stream in (_AUGMENT_STREAM, _LESION_STREAM, _SKIP_STREAM)
@@ -73,15 +93,17 @@ def corrupt(
     augment = share.rows(sample_augment(plan.augment, augmenting, n))
     params = share.rows(sample(plan.lesions, drawing, n))
     keep = torch.rand((n, setting.levels - 1), generator=skipping)[share.first :]
-    unit = warp(unit_from_frames(slices.frames), augment)
-    lungs = warp(slices.lungs.to(torch.float32), augment) >= 0.5
+    # In one call: most of moving a picture is to reckon where its pixels come from.
+    both = torch.cat([unit_from_frames(slices.frames), slices.lungs.to(torch.float32)], dim=1)
+    unit, shares = warp(both, augment).split(1, dim=1)
+    lungs = shares >= 0.5
     clean_hu = to_hu(unit, setting.window_hu)
     rendered = render(clean_hu, lungs, params, slices.pixel_mm, plan.backend)
     batch = RestorationBatch(
         corrupted=see_through(rendered.corrupted_hu, augment),
         clean=see_through(clean_hu, augment),
         lesion=rendered.lesion_map,
-        keep_skips=(keep >= plan.skip_dropout).to(unit.device),
+        keep_skips=(keep >= torch.tensor(plan.skip_dropout)).to(unit.device),
     )
     return batch, params
 
@@ -89,10 +111,9 @@ def corrupt(
 class PerlinTask:
     """The pretext as the training loop sees it: clean slices in, loss out."""
 
-    parts = ("restoration", "lesion_map")
-
     def __init__(self, plan: PerlinPretext, setting: Setting) -> None:
         self.plan, self.setting = plan, setting
+        self.parts = plan.loss.parts(plan.lesion_head != "none")
 
     def examples(self, batch: CleanSlices, share: Share) -> RestorationBatch:
         """Corrupted and clean slices of one step, made on the batch's device."""
@@ -101,3 +122,7 @@ class PerlinTask:
     def loss(self, network: nn.Module, examples: RestorationBatch) -> Losses:
         """The restoration loss of one batch."""
         return self.plan.loss.of(network(examples.corrupted, examples.keep_skips), examples)
+
+    def shown(self, network: nn.Module, examples: RestorationBatch) -> dict[str, torch.Tensor]:
+        """Corrupted, restored and clean pictures."""
+        return restored_beside(network, examples)

@@ -34,6 +34,7 @@ from covidssl.report.reading import (
     read_rows,
     series,
 )
+from covidssl.report.watched import watched
 
 ROWS_SHOWN = 20
 PICTURES_SHOWN = 12
@@ -91,6 +92,8 @@ def _preview(folder: Path) -> list[Block]:
 
 
 def _training(folder: Path) -> list[Block]:
+    if not (folder / "metrics.csv").is_file() and (folder / "validation.csv").is_file():
+        return _probe(folder)
     rows = read_rows(folder / "metrics.csv")
     steps, loss = series(rows, "loss")
     if not steps:
@@ -113,6 +116,21 @@ def _training(folder: Path) -> list[Block]:
     return [Facts(facts), Gallery(charts)]
 
 
+def _pretraining(folder: Path) -> list[Block]:
+    """Nothing was learnt without a pretext: there is no step to show."""
+    metrics, card = folder / "metrics.csv", folder / "encoder.json"
+    if card.is_file() and not metrics.is_file() and read_object(card).get("pretext") == "none":
+        return [Facts([("steps", plain(0))])]
+    return _training(folder)
+
+
+def _probe(folder: Path) -> list[Block]:
+    """A run that took no step: its linear probe is the model."""
+    probe = read_rows(folder / "validation.csv")[-1]
+    scores = [(f"validation {name}", plain(float(probe[name]))) for name in ("loss", "auroc")]
+    return [Facts([("Linear probe", "fitted, no step taken"), *scores])]
+
+
 def _pretext_pictures(folder: Path) -> list[Block]:
     paths = sorted(
         (folder / "pictures").glob("*.png"), key=lambda path: (len(path.name), path.name)
@@ -120,12 +138,12 @@ def _pretext_pictures(folder: Path) -> list[Block]:
     if not paths:
         return []
     chosen = [paths[0], paths[-1]] if len(paths) > 1 else paths
-    captions = ("Restoration at first", "Restoration at last")[-len(chosen) :]
+    captions = ("The pretext at first", "The pretext at last")[-len(chosen) :]
     shown = [
         read_picture(path, f"{caption} ({path.stem})")
         for path, caption in zip(chosen, captions, strict=True)
     ]
-    return [Gallery(shown, "Clean, corrupted and restored slices")]
+    return [Gallery(shown, "What the encoder learns from")]
 
 
 def _encoder_card(folder: Path) -> list[Block]:
@@ -255,7 +273,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "prepare": (_manifest,),
     "audit": (audited,),
     "preview": (_preview,),
-    "pretrain": (_training, _pretext_pictures, _encoder_card),
+    "pretrain": (_pretraining, watched, _pretext_pictures, _encoder_card),
     "finetune": (_splits, _training, _model_card),
     "evaluate": (_scores, _evaluation_pictures),
     "predict": (_predictions, _heatmaps),

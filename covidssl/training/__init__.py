@@ -1,23 +1,39 @@
 """One training loop for the pretext and for fine-tuning, that goes on exactly where it stopped."""
 
 from covidssl.training.batches import StepBatches, loader
-from covidssl.training.fabric import make_fabric
+from covidssl.training.fabric import Machines, make_fabric
 from covidssl.training.loop import NonFiniteLossError, StepReport, train
-from covidssl.training.plan import TrainingPlan
+from covidssl.training.plan import Precision, TrainingPlan
+from covidssl.training.processes import (
+    Process,
+    first_process,
+    largest_over_processes,
+    process_of,
+    started_by_first,
+)
 from covidssl.training.state import TrainingState
+from covidssl.training.stopping import StopSignals
 from covidssl.training.tasks import Examples, Losses, Share, Task
 
 __all__ = [
     "Examples",
     "Losses",
+    "Machines",
     "NonFiniteLossError",
+    "Precision",
+    "Process",
     "Share",
     "StepBatches",
     "StepReport",
+    "StopSignals",
     "Task",
     "TrainingPlan",
     "TrainingState",
+    "first_process",
+    "largest_over_processes",
     "loader",
     "make_fabric",
+    "process_of",
+    "started_by_first",
     "train",
 ]

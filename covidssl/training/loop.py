@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from torch import nn
+import torch
 from torch.utils.data import DataLoader
 
 from covidssl.errors import TrainingError
+from covidssl.training.coming import Coming
 from covidssl.training.plan import TrainingPlan
+from covidssl.training.processes import mean_over_processes
 from covidssl.training.state import TrainingState
-from covidssl.training.tasks import Examples, Share, Task
+from covidssl.training.tasks import Examples, Task
+from covidssl.training.wrapping import Wrapped, wrap
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -22,7 +25,10 @@ B = TypeVar("B")
 
 
 class StepReport(NamedTuple):
-    """One optimiser step: its number from 1, loss, parts, learning rate and speed."""
+    """One optimiser step: its number from 1, loss, parts, learning rate and speed.
+
+    Loss, parts and speed are those of the whole batch, of all processes together.
+    """
 
     step: int
     loss: float
@@ -53,49 +59,85 @@ def train(
 ) -> Iterator[StepReport]:
     """Take one optimiser step a batch, and yield its report.
 
-    The caller decides when to log, validate, save and stop.
+    The caller decides when to log, validate, save and stop. Every process of `fabric` must come
+    here with its own part of the batches, and take every step.
 
     Raises:
         NonFiniteLossError: before the step is taken.
     """
-    network, optimizer = fabric.setup(state.network, state.optimizer)
+    worker = wrap(fabric, state, plan)
+    coming = Coming(fabric, batches, task, state.step)
     began = time.perf_counter()
-    for batch in batches:
-        network.train()
-        rate = plan.rate_at(state.step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("rate_scale", 1.0)
-        share = Share(state.step, 0, len(batch[0]))
-        examples = task.examples(fabric.to_device(batch), share)
-        loss, parts = _backward(fabric, network, task, examples, plan.accumulate)
-        limit = float("inf") if plan.gradient_clip is None else plan.gradient_clip
-        norm = fabric.clip_gradients(network, optimizer, max_norm=limit, error_if_nonfinite=False)
-        if not (math.isfinite(loss) and math.isfinite(float(norm or 0.0))):
+    examples = coming.make_next()
+    while examples is not None:
+        coming.wait_for(examples)
+        rate = _set_rate(worker, plan)
+        pictures = len(examples[0]) * fabric.world_size
+        queued = _backward(worker, task, examples, plan.accumulate)
+        examples = coming.make_next()
+        loss, parts, norm = _measured(worker, queued, plan)
+        if not (math.isfinite(loss) and (worker.has_scaler or math.isfinite(norm))):
             raise NonFiniteLossError(state.step, seed)
-        optimizer.step()
-        optimizer.zero_grad()
-        state.step += 1
+        worker.step()
         _average(state, plan)
-        now = time.perf_counter()
-        yield StepReport(state.step, loss, parts, rate, len(batch[0]) / (now - began))
+        seconds = time.perf_counter() - began
+        yield StepReport(state.step, loss, parts, rate, pictures / seconds)
         began = time.perf_counter()
 
 
-def _backward(
-    fabric: Fabric, network: nn.Module, task: Task[B], examples: Examples, accumulate: int
-) -> tuple[float, dict[str, float]]:
+class _Queued(NamedTuple):
+    """Losses of the pieces of a batch, which a GPU may still be computing, and their shares."""
+
+    names: list[str]
+    losses: list[torch.Tensor]
+    shares: list[float]
+
+
+def _set_rate(worker: Wrapped, plan: TrainingPlan) -> float:
+    worker.network.train()
+    rate = plan.rate_at(worker.state.step)
+    for group in worker.optimizer.param_groups:
+        group["lr"] = rate * group.get("rate_scale", 1.0)
+    return rate
+
+
+def _backward(worker: Wrapped, task: Task[B], examples: Examples, accumulate: int) -> _Queued:
     pictures = len(examples[0])
-    loss, parts = 0.0, dict[str, float]()
     size = math.ceil(pictures / accumulate)
+    queued = _Queued([], [], [])
     for first in range(0, pictures, size):
         piece = type(examples)(*(tensor[first : first + size] for tensor in examples))
         share = len(piece[0]) / pictures
-        losses = task.loss(network, piece)
-        fabric.backward(losses.total * share)
-        loss += float(losses.total.detach()) * share
-        for name, part in losses.parts.items():
-            parts[name] = parts.get(name, 0.0) + float(part.detach()) * share
-    return loss, parts
+        more = first + size < pictures
+        # Gradients are added up here, and exchanged between processes once a step.
+        with worker.fabric.no_backward_sync(worker.network, enabled=more):
+            losses = task.loss(worker.network, piece)
+            worker.fabric.backward(losses.total * share)
+        parts = {"loss": losses.total, **losses.parts}
+        queued.names[:] = parts
+        queued.losses.append(torch.stack([part.detach().float() for part in parts.values()]))
+        queued.shares.append(share)
+    return queued
+
+
+def _measured(
+    worker: Wrapped, queued: _Queued, plan: TrainingPlan
+) -> tuple[float, dict[str, float], float]:
+    """Loss and parts, means over all processes, and the norm of the gradient, which is clipped."""
+    limit = float("inf") if plan.gradient_clip is None else plan.gradient_clip
+    norm = worker.fabric.clip_gradients(
+        worker.network, worker.optimizer, max_norm=limit, error_if_nonfinite=False
+    )
+    norm = torch.zeros(()) if norm is None else norm.detach()
+    # Read at once: each reading waits for the GPU.
+    *pieces, norms = torch.stack(
+        [*queued.losses, norm.to(queued.losses[0]).expand(len(queued.names))]
+    ).tolist()
+    here = [0.0] * len(queued.names)
+    for piece, share in zip(pieces, queued.shares, strict=True):
+        here = [total + value * share for total, value in zip(here, piece, strict=True)]
+    loss, *parts = mean_over_processes(worker.fabric, here)
+    return loss, dict(zip(queued.names[1:], parts, strict=True)), norms[0]
 
 
 def _average(state: TrainingState, plan: TrainingPlan) -> None:

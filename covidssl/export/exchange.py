@@ -1,0 +1,94 @@
+"""Encoder weights under the names of torchvision and timm."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from covidssl.errors import WeightsError
+from covidssl.files import write_json, write_text
+from covidssl.frames import Frame
+from covidssl.networks.encoder import Encoder
+from covidssl.networks.plan import EncoderPlan
+from covidssl.weights import load_strictly, read_weights, save_weights
+
+_KINDS = ("resnet18", "resnet50", "densenet121")
+_DENSE_LAYER = re.compile(r"(denselayer\d+)\.layers\.")
+
+
+def write_timm(encoder: Encoder, frame: Frame | None, licence_note: str, folder: Path) -> int:
+    """Write `model.safetensors`, `config.json` and a README; gives the number of tensors.
+
+    The file is read again, and every tensor found in it, before `config.json` is written.
+
+    Raises:
+        WeightsError: for an encoder that timm and torchvision do not have.
+    """
+    plan = encoder.plan
+    if plan.kind not in _KINDS or plan.dimensions != 2:
+        raise WeightsError(
+            f"timm and torchvision have no {plan.dimensions}D {plan.kind}: of encoders of slices, "
+            f"{', '.join(_KINDS)} can be written in their layout. Use onnx, pt2 or monai-bundle, "
+            f"or covidssl.load_encoder."
+        )
+    names = {name: foreign_name(name) for name in encoder.state_dict()}
+    tensors = {names[name]: tensor for name, tensor in encoder.state_dict().items()}
+    file = folder / "model.safetensors"
+    sha256 = save_weights(file, tensors)
+    again = read_weights(file, sha256)
+    count = load_strictly(encoder, {own: again[theirs] for own, theirs in names.items()}, file.name)
+    write_text(folder / "README.md", _readme(plan, licence_note))
+    write_json(folder / "config.json", _config(plan, frame))
+    return count
+
+
+def foreign_name(name: str) -> str:
+    """What torchvision and timm call a tensor of a ResNet or DenseNet encoder."""
+    return _DENSE_LAYER.sub(r"\1.", name.removeprefix("net."))
+
+
+def _config(plan: EncoderPlan, frame: Frame | None) -> dict[str, Any]:
+    edge = frame.size if frame else 224
+    dense = plan.kind == "densenet121"
+    return {
+        "architecture": plan.kind,
+        "num_classes": 0,
+        "num_features": plan.channels[-1],
+        "model_args": {"in_chans": 1},
+        "pretrained_cfg": {
+            "num_classes": 0,
+            "input_size": [1, edge, edge],
+            "fixed_input_size": False,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            # An encoder of covidssl sees 2 u - 1 of a picture u in [0, 1].
+            "mean": [0.5],
+            "std": [0.5],
+            "first_conv": "features.conv0" if dense else "conv1",
+            "classifier": "classifier" if dense else "fc",
+        },
+    }
+
+
+def _readme(plan: EncoderPlan, licence_note: str) -> str:
+    norm = (
+        ""
+        if plan.norm == "batch"
+        else f"""
+Its norms are GroupNorm of at most {plan.groups} groups in the places of BatchNorm: build the
+network with them, or the weights do not fit.
+"""
+    )
+    return f"""# A {plan.kind} for lung CT, in the layout of timm and torchvision
+
+    import timm
+
+    encoder = timm.create_model("local-dir:PATH/OF/THIS/FOLDER", pretrained=True)
+
+Input: one channel, the picture through its window in [0, 1], then (u - 0.5) / 0.5, as
+`config.json` says. There is no last layer. With torchvision: build the network with one input
+channel, and load `model.safetensors` without `fc`.
+{norm}
+{licence_note}
+"""

@@ -1,0 +1,7 @@
+"""Weights of others as encoders of covidssl; the one place where a pickle is opened."""
+
+from covidssl.foreign.importing import Imported, import_encoder
+from covidssl.foreign.layouts import LAYOUTS, Layout, LayoutName
+from covidssl.foreign.reading import read_state_dict
+
+__all__ = ["LAYOUTS", "Imported", "Layout", "LayoutName", "import_encoder", "read_state_dict"]

@@ -1,0 +1,121 @@
+"""`covidssl import-weights`, and what the encoder that it writes is good for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from covidssl.commands import finetune, import_weights
+from covidssl.errors import UsageError, WeightsError
+from covidssl.experiments import FinetuneConfig, PretrainConfig
+from covidssl.files import sha256_of
+from covidssl.frames import Frame
+from covidssl.hounsfield import Pixels
+from covidssl.model import load_model
+from covidssl.networks.encoder import build_encoder
+from covidssl.networks.plan import EncoderPlan
+from covidssl.networks.unet import RestorationUNet
+from covidssl.starting import start_from, start_pretraining
+from covidssl.weights import EncoderCard, Origin, load_encoder, save_encoder_file
+from tests.foreign import layout_files
+from tests.scan_files import chest_grey, write_png
+
+FRAME = Frame(size=32, pixels=Pixels.WINDOWED)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ResNet-18 as torchvision saves it."""
+    path = tmp_path_factory.mktemp("foreign") / "resnet18.pth"
+    torch.save(dict(layout_files.resnet("resnet18").state_dict()), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def imported(foreign: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("imported") / "imagenet"
+    import_weights.main(foreign, "torchvision", out)
+    return out
+
+
+def test_encoder_says_where_its_weights_come_from(foreign: Path, imported: Path) -> None:
+    _, card = load_encoder(imported)
+    assert (card.foreign, card.frame, card.drawn) == ("torchvision resnet18", None, ())
+    assert card.trained_on.data_fingerprint == sha256_of(foreign)
+    assert "ImageNet" in card.licence_note
+    assert card.encoder == EncoderPlan(kind="resnet18", norm="batch")
+    page = (imported / "encoder.md").read_text()
+    assert "torchvision resnet18, SHA-256 of the file" in page
+    assert "non-commercial research" in page
+
+
+def test_encoder_that_is_there_is_kept_unless_told_otherwise(foreign: Path, imported: Path) -> None:
+    before = (imported / "encoder.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="exists already"):
+        import_weights.main(foreign, "torchvision", imported)
+    with pytest.raises(WeightsError, match="are not those of a 3D"):
+        import_weights.main(foreign, "medicalnet", imported, overwrite=True)
+    assert (imported / "encoder.safetensors").read_bytes() == before
+
+
+def test_any_frame_may_be_used_with_foreign_weights(imported: Path) -> None:
+    assert start_from(imported, FRAME, None, 0).frame == FRAME
+    assert start_from(imported, None, None, 0).frame == Frame()
+    with pytest.raises(UsageError, match=r"takes slices .*Leave frame\.depth out"):
+        start_from(imported, Frame(size=32, depth=16), None, 0)
+    with pytest.raises(UsageError, match=r"encoder\.norm: group -> batch"):
+        start_from(imported, FRAME, EncoderPlan(kind="resnet18"), 0)
+
+
+def test_foreign_encoder_is_fine_tuned_with_its_batch_norms(imported: Path, tmp_path: Path) -> None:
+    for index, label in enumerate(("normal", "COVID")):
+        for number in range(12):
+            grey = chest_grey(48, seed=number + 20 * index)
+            write_png(tmp_path / "data" / label / f"{label}-{number}.png", grey)
+    config = FinetuneConfig.model_validate(
+        {
+            "frame": FRAME.model_dump(),
+            "training": {"steps": 1, "batch_size": 4, "learning_rate": 1e-5},
+            "validate_every": 1,
+            "split": {"kind": "random"},
+            "seed": 1,
+        }
+    )
+    run = finetune.main(
+        config,
+        tmp_path / "data",
+        finetune.Places(tmp_path / "run", imported, device="cpu"),
+        allow_leakage=True,
+    )
+    model = load_model(run)
+    assert (model.card.encoder.kind, model.card.encoder.norm) == ("resnet18", "batch")
+    assert model.card.pretrained_from == sha256_of(imported / "encoder.safetensors")
+    name = "net.layer4.1.conv2.weight"
+    before, after = load_encoder(imported)[0], model.classifier.encoder
+    torch.testing.assert_close(
+        after.state_dict()[name], before.state_dict()[name], atol=1e-3, rtol=0
+    )
+
+
+def test_pretraining_starts_from_an_encoder_alone(tmp_path: Path) -> None:
+    plan = EncoderPlan(channels=(8, 8), groups=4)
+    config = PretrainConfig(encoder=plan, frame=FRAME)
+    encoder = build_encoder(plan)
+    origin = Origin(data_fingerprint="none", pictures=0, steps=0, seed=0)
+    card = EncoderCard(
+        holds="encoder", encoder=plan, frame=None, trained_on=origin, metrics={}, sha256=""
+    )
+    path = tmp_path / "encoder.safetensors"
+    card = save_encoder_file(path, encoder, encoder.state_dict(), card)
+    for given in (path, tmp_path):
+        network = RestorationUNet(build_encoder(plan))
+        drawn = [t.clone() for t in network.decoder.state_dict().values()]
+        assert start_pretraining(network, given, config.frame, plan) == card.sha256
+        for name, tensor in encoder.state_dict().items():
+            assert torch.equal(network.encoder.state_dict()[name], tensor)
+        kept = network.decoder.state_dict().values()
+        assert all(torch.equal(a, b) for a, b in zip(drawn, kept, strict=True))
+    with pytest.raises(UsageError, match=r"encoder\.channels: \[8, 16\] -> \[8, 8\]"):
+        start_pretraining(network, path, FRAME, EncoderPlan(channels=(8, 16), groups=4))
