@@ -23,6 +23,7 @@ from covidssl.config import load_config
 from covidssl.errors import StoppedError
 from covidssl.experiments import FinetuneConfig, PrepareConfig, PretrainConfig
 from covidssl.files import read_csv, write_csv
+from covidssl.finetuning import Places
 from covidssl.io import write_volume
 from covidssl.phantom import phantom_chest
 from covidssl.randomness import numpy_generator
@@ -90,7 +91,7 @@ def live(verb: Verb, root: Path, out: Path, steps: int) -> None:
             pretrain.main(taught, root / "store", out, "resume", device="cpu")
         else:
             tuned = load_config(FinetuneConfig, None, [*settings, "validate_every=10"])
-            places = finetune.Places(out, cache=root / "cache", device="cpu")
+            places = Places(out, cache=root / "cache", device="cpu")
             finetune.main(tuned, root / "labels.csv", places, "resume")
     except StoppedError as stopped:
         sys.exit(stopped.code)

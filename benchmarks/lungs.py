@@ -12,12 +12,12 @@ from scipy import ndimage
 
 from benchmarks.rows import Bar, Device, Pair, Row, row
 from benchmarks.timing import Contender, interleaved, use_threads
-from covidssl.commands.progress import track
 from covidssl.errors import UsageError
 from covidssl.hounsfield import Pixels
 from covidssl.io import read_ct, read_mask
 from covidssl.lungs import segment_lungs
 from covidssl.phantom import phantom_chest
+from covidssl.progress import track
 from covidssl.volume import Volume
 
 Mask = NDArray[np.bool_]

@@ -15,9 +15,9 @@ from benchmarks.fields import backends, draw
 from benchmarks.memory import peak_extra_mib
 from benchmarks.rows import Bar, Device, Pair, Row, row
 from benchmarks.timing import Contender, interleaved, on_device, use_threads
-from covidssl.commands.progress import track
 from covidssl.errors import UsageError
 from covidssl.perlin import Backend
+from covidssl.progress import track
 
 Seconds = Mapping[str, Sequence[float]]
 

@@ -42,6 +42,7 @@ from covidssl.experiments import (
     PreviewConfig,
 )
 from covidssl.files import read_csv, write_json
+from covidssl.finetuning import Places
 from covidssl.model import load_model
 from pipelines.journeys import Journey, phantom_journey, real_journey, volume_journey
 
@@ -117,7 +118,7 @@ def hold_against_each_other(
             name = f"{arm}-{_percent(fraction)}-draw{draw}"
             tuned, judged, cache = out / f"finetune-{name}", out / f"evaluate-{name}", out / "cache"
             start = out / "pretrain" if arm == "pretrained" else None
-            places = finetune.Places(tuned, start, None, cache, device)
+            places = Places(tuned, start, None, cache, device)
             finetune.main(settings, journey.labelled, places, "resume")
             evaluate.main(
                 EvaluateConfig(),

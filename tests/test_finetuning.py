@@ -16,6 +16,7 @@ from covidssl.config import load_config
 from covidssl.errors import CovidsslError, DataError, UsageError, WeightsError
 from covidssl.experiments import EvaluateConfig, FinetuneConfig
 from covidssl.files import read_csv, write_csv
+from covidssl.finetuning import Places
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model import load_model
@@ -23,6 +24,7 @@ from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.prediction import predict
 from covidssl.randomness import initial_weights, torch_generator
+from covidssl.rehearsal import rehearse_finetuning
 from covidssl.starting import start_from
 from covidssl.weights import LICENCE_NOTE, EncoderCard, Origin, load_encoder, save_encoder_file
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
@@ -80,9 +82,7 @@ class Bench:
         init: Path | None = None,
     ) -> Path:  # fmt: skip
         config = load_config(FinetuneConfig, None, [*QUICK, *settings])
-        places = finetune.Places(
-            out, encoder or self.encoder, init, self.root / "cache", device="cpu"
-        )
+        places = Places(out, encoder or self.encoder, init, self.root / "cache", device="cpu")
         return finetune.main(config, data or self.labels, places)
 
 
@@ -129,8 +129,8 @@ def test_a_prediction_with_attention_says_which_slices_decided(
 
 def test_a_rehearsal_of_attention_counts_its_scans(bench: Bench, tmp_path: Path) -> None:
     config = load_config(FinetuneConfig, None, [*QUICK, "head.kind=attention"])
-    places = finetune.Places(tmp_path / "run", bench.encoder, cache=bench.root / "cache")
-    lines = {line.what: line.found for line in finetune.rehearse(config, bench.labels, places)}
+    places = Places(tmp_path / "run", bench.encoder, cache=bench.root / "cache")
+    lines = {line.what: line.found for line in rehearse_finetuning(config, bench.labels, places)}
     assert lines["train"].startswith("6 scans (3 normal, 3 COVID)")
     assert {"batch", "memory", "speed"} <= lines.keys()
     assert not (tmp_path / "run").exists()

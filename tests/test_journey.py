@@ -26,6 +26,7 @@ from covidssl.experiments import (
     PreviewConfig,
 )
 from covidssl.files import read_csv, write_csv
+from covidssl.finetuning import Places
 from covidssl.io import write_volume
 from covidssl.phantom import phantom_chest
 from covidssl.prediction import predict as predict_one
@@ -79,7 +80,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     look = load_config(PreviewConfig, None, ["frame.size=64", "frame.pixels=hu", "slices=2"])
     preview.main(look, j.store, j.preview)
     pretrain.main(pretrain_config(), j.store, j.pretrain, device="cpu")
-    places = finetune.Places(j.finetune, j.pretrain, cache=j.root / "cache", device="cpu")
+    places = Places(j.finetune, j.pretrain, cache=j.root / "cache", device="cpu")
     finetune.main(finetune_config(), j.labels, places)
     evaluate.main(EvaluateConfig(rounds=200), j.finetune, j.labels, j.evaluate)
     (j.root / "broken.nii.gz").write_bytes(b"\x1f\x8b not a scan")
@@ -260,7 +261,7 @@ def test_a_dataset_of_one_class_is_refused(journey: Journey, tmp_path: Path) -> 
         row["path"] = str(journey.labels.parent / row["path"])
     write_csv(tmp_path / "labels.csv", ("path", "label", "patient"), rows)
     with pytest.raises(DataError, match="expected two classes, found 1"):
-        finetune.main(finetune_config(), tmp_path / "labels.csv", finetune.Places(tmp_path / "run"))
+        finetune.main(finetune_config(), tmp_path / "labels.csv", Places(tmp_path / "run"))
 
 
 def test_initial_weights_are_a_third_thing(journey: Journey, tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_initial_weights_are_a_third_thing(journey: Journey, tmp_path: Path) -> 
 
 
 def test_fine_tuning_from_scratch_has_no_burden(journey: Journey, tmp_path: Path) -> None:
-    places = finetune.Places(tmp_path / "scratch", None, device="cpu")
+    places = Places(tmp_path / "scratch", None, device="cpu")
     finetune.main(finetune_config(), journey.labels, places)
     assert not (tmp_path / "scratch" / "model" / "restoration.safetensors").exists()
     said = predict_one(tmp_path / "scratch", journey.scans / "p0.nii.gz")
@@ -380,7 +381,7 @@ def test_a_finished_run_is_not_taken_for_one_on_other_data(
 
 def test_a_start_of_another_pixel_kind_is_refused(journey: Journey, tmp_path: Path) -> None:
     config = finetune_config("frame.pixels=windowed")
-    places = finetune.Places(tmp_path / "run", None, init=journey.finetune, device="cpu")
+    places = Places(tmp_path / "run", None, init=journey.finetune, device="cpu")
     with pytest.raises(UsageError, match=r"frame\.pixels: windowed -> hu"):
         finetune.main(config, journey.labels, places)
 

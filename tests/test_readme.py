@@ -16,6 +16,7 @@ from covidssl.commands import finetune, prepare, pretrain
 from covidssl.config import load_config
 from covidssl.experiments import FinetuneConfig, PrepareConfig, PretrainConfig
 from covidssl.files import write_csv
+from covidssl.finetuning import Places
 from covidssl.io import write_volume
 from covidssl.phantom import phantom_chest
 
@@ -39,9 +40,7 @@ def test_the_quickstart_runs_as_it_stands(tmp_path: Path) -> None:
     prepare.main(PrepareConfig(), [tmp_path / "labelled"], tmp_path / "store")
     plan = load_config(PretrainConfig, None, SMALL)
     pretrain.main(plan, tmp_path / "store", tmp_path / "runs" / "pretrain", device="cpu")
-    places = finetune.Places(
-        tmp_path / "runs" / "finetune", tmp_path / "runs" / "pretrain", device="cpu"
-    )
+    places = Places(tmp_path / "runs" / "finetune", tmp_path / "runs" / "pretrain", device="cpu")
     finetune.main(load_config(FinetuneConfig, None, SMALL), tmp_path / "labels.csv", places)
     (tmp_path / "quickstart.py").write_text(code, encoding="utf-8")
     done = subprocess.run(

@@ -15,16 +15,18 @@ from torch import nn
 from typer.testing import CliRunner
 
 from covidssl.augment import AugmentRanges
+from covidssl.clean_slices import open_slices, stored_pictures
 from covidssl.cli import app
 from covidssl.commands import evaluate, finetune, prepare, pretrain
-from covidssl.commands.learning import Learning, learn
 from covidssl.config import load_config
 from covidssl.diagnosis import DiagnosisTask, FramesInMemory, LabelledBatch
 from covidssl.errors import DataError, TrainingError, UsageError
 from covidssl.experiments import FinetuneConfig, PrepareConfig, PretrainConfig
 from covidssl.files import write_csv
+from covidssl.finetuning import Places
 from covidssl.hounsfield import LUNG_WINDOW_HU
 from covidssl.io import write_volume
+from covidssl.learning import Learning, learn
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
@@ -34,11 +36,15 @@ from covidssl.rehearsal import (
     Line,
     Products,
     Trial,
+    fitted_finetuning,
+    fitted_pretraining,
     forecast,
     free_bytes,
     ladder,
     largest_batch,
     out_of_memory,
+    rehearse_finetuning,
+    rehearse_pretraining,
     with_fitting_batch,
 )
 from covidssl.training import Machines, Share, TrainingPlan, TrainingState, make_fabric
@@ -68,8 +74,8 @@ class Bench:
             rows.append({"path": name, "label": label, "patient": f"person-{k}", "split": split})
         write_csv(self.labels, ("path", "label", "patient", "split"), rows)
 
-    def places(self, out: Path, cache: Path | None = None) -> finetune.Places:
-        return finetune.Places(out, None, cache=cache, device="cpu")
+    def places(self, out: Path, cache: Path | None = None) -> Places:
+        return Places(out, None, cache=cache, device="cpu")
 
     @property
     def files(self) -> dict[str, int]:
@@ -114,13 +120,13 @@ def trial_of(size: int, batch_size: int = 4, pictures: int = 2000, device: str =
 
 def test_a_dry_run_of_pretraining_leaves_nothing_behind(bench: Bench) -> None:
     before = bench.files
-    pretrain.rehearse(pretrain_config(), bench.store, bench.root / "none", device="cpu")
+    rehearse_pretraining(pretrain_config(), bench.store, bench.root / "none", device="cpu")
     assert bench.files == before
 
 
 def test_a_dry_run_says_what_the_run_then_takes(bench: Bench, tmp_path: Path) -> None:
     config, out = pretrain_config(), tmp_path / "run"
-    said = found(pretrain.rehearse(config, bench.store, out, device="cpu"))
+    said = found(rehearse_pretraining(config, bench.store, out, device="cpu"))
     pretrain.main(config, bench.store, out, device="cpu")
     weights = load_file(out / "restoration.safetensors")
     assert said["parameters"] == f"{sum(tensor.numel() for tensor in weights.values()):,}"
@@ -164,7 +170,7 @@ def test_too_little_disk_is_said(tmp_path: Path) -> None:
 def test_a_dry_run_of_fine_tuning_says_what_must_be_cut_first(bench: Bench) -> None:
     before = bench.files
     places = bench.places(bench.root / "none", bench.root / "cache")
-    said = found(finetune.rehearse(finetune_config(), bench.labels, places))
+    said = found(rehearse_finetuning(finetune_config(), bench.labels, places))
     assert said["frames"].startswith("not in a cache: 14 scans are cut first, about ")
     assert said["train"] == "6 scans (3 non-COVID, 3 COVID)"
     assert said["tried"] == "10 scans, 0 of them could not be read"
@@ -177,7 +183,7 @@ def test_a_dry_run_of_fine_tuning_uses_the_cache(bench: Bench, tmp_path: Path) -
     config = finetune_config()
     finetune.main(config, bench.labels, places)
     kept = [path.stat().st_mtime_ns for path in cache.iterdir()]
-    said = found(finetune.rehearse(config, bench.labels, bench.places(tmp_path / "no", cache)))
+    said = found(rehearse_finetuning(config, bench.labels, bench.places(tmp_path / "no", cache)))
     assert said["frames"] == "in the cache, none must be cut"
     assert re.fullmatch(r"4 scans \(2 non-COVID, 2 COVID\), \d+ frames", said["validation"])
     assert said["left out"] == "0 scans that could not be read"
@@ -196,12 +202,12 @@ def test_a_dry_run_is_refused_where_the_run_would_be(bench: Bench, tmp_path: Pat
     leaking = bench.labels.with_name("leaking.csv")
     write_csv(leaking, ("path", "label", "patient", "split"), rows)
     with pytest.raises(DataError, match="leaks"):
-        finetune.rehearse(finetune_config(), leaking, bench.places(tmp_path / "none"))
+        rehearse_finetuning(finetune_config(), leaking, bench.places(tmp_path / "none"))
 
 
 def test_a_probe_takes_no_steps(bench: Bench, tmp_path: Path) -> None:
     places = bench.places(tmp_path / "none")
-    said = found(finetune.rehearse(finetune_config("learns=probe"), bench.labels, places))
+    said = found(rehearse_finetuning(finetune_config("learns=probe"), bench.labels, places))
     assert said["steps"].startswith("none")
 
 
@@ -244,8 +250,8 @@ def test_the_batch_stands_in_the_runs_configuration_and_a_resume_keeps_it(
     bench: Bench, tmp_path: Path
 ) -> None:
     config, out = pretrain_config(), tmp_path / "run"
-    pictures = len(pretrain.stored_pictures(pretrain.open_slices(bench.store), config.frame))
-    chosen = pretrain.fitted(config, bench.store, out, device="cpu")
+    pictures = len(stored_pictures(open_slices(bench.store), config.frame))
+    chosen = fitted_pretraining(config, bench.store, out, device="cpu")
     assert not out.exists()
     assert chosen.training.batch_size == ladder(pictures)[-1]
     pretrain.main(chosen, bench.store, out, device="cpu")
@@ -262,7 +268,7 @@ def test_nothing_is_measured_for_a_run_that_will_be_refused(tmp_path: Path) -> N
 
 
 def test_fine_tuning_finds_its_batch_too(bench: Bench, tmp_path: Path) -> None:
-    config = finetune.fitted(finetune_config(), bench.labels, bench.places(tmp_path / "none"))
+    config = fitted_finetuning(finetune_config(), bench.labels, bench.places(tmp_path / "none"))
     # Six scans learn, and each holds one frame at the least.
     assert config.training.batch_size == 6
 
@@ -271,7 +277,7 @@ def test_pictures_that_are_compared_with_each_other_come_in_twos_at_the_least(
     bench: Bench, tmp_path: Path
 ) -> None:
     config = pretrain_config("pretext={kind: simclr}", "training.batch_size=2")
-    assert pretrain.fitted(config, bench.store, tmp_path / "run").training.batch_size >= 2
+    assert fitted_pretraining(config, bench.store, tmp_path / "run").training.batch_size >= 2
 
 
 # Several processes
@@ -279,7 +285,7 @@ def test_pictures_that_are_compared_with_each_other_come_in_twos_at_the_least(
 
 def test_of_several_processes_one_is_tried_with_its_share(bench: Bench, tmp_path: Path) -> None:
     two = Machines("cpu", devices=2)
-    said = found(pretrain.rehearse(pretrain_config(), bench.store, tmp_path / "run", device=two))
+    said = found(rehearse_pretraining(pretrain_config(), bench.store, tmp_path / "run", device=two))
     assert said["batch"] == "4 pictures a step, 2 on each of 2 devices"
     both = replace(trial_of(96, pictures=8), processes=2)
     assert largest_batch(both, free=2**40) == 8
@@ -289,7 +295,7 @@ def test_a_batch_that_cannot_be_dealt_is_refused_before_it_starts(
     bench: Bench, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="cannot be dealt evenly to 3 processes"):
-        pretrain.rehearse(pretrain_config(), bench.store, tmp_path, device=Machines("cpu", 3))
+        rehearse_pretraining(pretrain_config(), bench.store, tmp_path, device=Machines("cpu", 3))
 
 
 def test_under_torchrun_nothing_is_tried(
@@ -297,7 +303,7 @@ def test_under_torchrun_nothing_is_tried(
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(UsageError, match="without torchrun"):
-        pretrain.rehearse(pretrain_config(), bench.store, tmp_path / "run", device="cpu")
+        rehearse_pretraining(pretrain_config(), bench.store, tmp_path / "run", device="cpu")
 
 
 # A device that runs out of memory

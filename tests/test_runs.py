@@ -17,9 +17,9 @@ from covidssl.config import load_config
 from covidssl.errors import DataError, EndedElsewhereError, StoppedError, UsageError
 from covidssl.experiments import PretrainConfig, PreviewConfig
 from covidssl.files import read_csv, write_text
+from covidssl.learning.step_files import MetricsFile
 from covidssl.runs import IfExists, RunFolder, git_state, package_versions
 from covidssl.shared_runs import FollowedRun, Opened, open_run
-from covidssl.step_files import MetricsFile
 from covidssl.training import StepReport
 from covidssl.version import __version__
 

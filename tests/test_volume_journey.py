@@ -23,6 +23,7 @@ from covidssl.experiments import (
     PretrainConfig,
 )
 from covidssl.files import read_csv
+from covidssl.finetuning import Places
 from covidssl.io import read_ct
 from covidssl.model import load_model
 from covidssl.phantom import Grid, write_labelled, write_unlabelled
@@ -67,7 +68,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     write_labelled(j.labels.parent, 8, seed=2, grid=GRID)
     prepare.main(PrepareConfig(), [j.scans], j.store)
     pretrain.main(pretrain_config(), j.store, j.pretrain, device="cpu")
-    places = finetune.Places(j.finetune, j.pretrain, cache=j.root / "cache", device="cpu")
+    places = Places(j.finetune, j.pretrain, cache=j.root / "cache", device="cpu")
     finetune.main(finetune_config(), j.labels, places)
     evaluate.main(EvaluateConfig(rounds=100), j.finetune, j.labels, j.evaluate)
     predict.main(PredictConfig(), j.finetune, [j.scans], j.predict, device="cpu")
@@ -150,7 +151,7 @@ def test_a_slab_is_predicted_with_a_warning(journey: Journey, tmp_path: Path) ->
     assert 0 < said.probability < 1
 
 
-def test_a_resumed_pretraining_ends_with_the_same_weights(journey: Journey) -> None:
+def test_volumes_learnt_from_again_give_the_same_weights(journey: Journey) -> None:
     again = journey.root / "again"
     whole = (journey.pretrain / "encoder.safetensors").read_bytes()
     pretrain.main(pretrain_config("training.steps=3"), journey.store, again, device="cpu")
@@ -173,7 +174,7 @@ def test_a_real_scan_is_learnt_from_and_predicted(
     losses = [float(row["loss"]) for row in read_csv(tmp_path / "run" / "metrics.csv")]
     assert np.isfinite(losses).all()
     tuned = tmp_path / "tuned"
-    places = finetune.Places(tuned, tmp_path / "run", device="cpu")
+    places = Places(tuned, tmp_path / "run", device="cpu")
     finetune.main(finetune_config(*more[:2]), journey.labels, places)
     said = predict_one(tuned, scan)
     (z_mm, _, _) = read_ct(scan).spacing_mm or (0.0, 0.0, 0.0)

@@ -74,6 +74,7 @@ def pretrain(
     from covidssl.commands import pretrain as verb
     from covidssl.config import load_config
     from covidssl.experiments import PretrainConfig
+    from covidssl.rehearsal import fitted_pretraining, rehearse_pretraining
     from covidssl.training import first_process, started_by_first
 
     given = with_precision(with_batch_size(overrides, batch_size), precision)
@@ -81,9 +82,10 @@ def pretrain(
     store = open_slices(data, allow_unfinished)
     there, where = if_exists(resume, overwrite), machines(device, devices, nodes, strategy)
     if batch_size == AUTO and not started_by_first():
-        settings = verb.fitted(settings, store, out, there, where)
+        settings = fitted_pretraining(settings, store, out, there, where)
     if dry_run:
-        say_lines("What this run would take", verb.rehearse(settings, store, out, init, where))
+        lines = rehearse_pretraining(settings, store, out, init, where)
+        say_lines("What this run would take", lines)
         return
     run = verb.main(settings, store, out, there, init, where)
     if first_process():
@@ -136,18 +138,20 @@ def finetune(
     from covidssl.commands import finetune as verb
     from covidssl.config import load_config
     from covidssl.experiments import FinetuneConfig
+    from covidssl.finetuning import Places
+    from covidssl.rehearsal import fitted_finetuning, rehearse_finetuning
     from covidssl.training import first_process, started_by_first
 
     given = with_precision(with_batch_size(overrides, batch_size), precision)
     settings = load_config(FinetuneConfig, config, given)
     start = None if encoder == "none" else Path(encoder)
     where = machines(device, devices, nodes, strategy)
-    places = verb.Places(out, start, init, cache, where, splits)
+    places = Places(out, start, init, cache, where, splits)
     there = if_exists(resume, overwrite)
     if batch_size == AUTO and not started_by_first():
-        settings = verb.fitted(settings, data, places, there)
+        settings = fitted_finetuning(settings, data, places, there)
     if dry_run:
-        lines = verb.rehearse(settings, data, places, allow_leakage)
+        lines = rehearse_finetuning(settings, data, places, allow_leakage)
         say_lines("What this run would take", lines)
         return
     run = verb.main(settings, data, places, there, allow_leakage)

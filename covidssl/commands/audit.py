@@ -15,10 +15,10 @@ from covidssl.audit import (
     write_page,
     write_proposals,
 )
-from covidssl.commands.progress import track
 from covidssl.datasets import read_dataset
 from covidssl.experiments import AuditConfig
 from covidssl.files import sha256_of, write_csv, write_json
+from covidssl.progress import track
 from covidssl.runs import IfExists, RunFolder
 from covidssl.splits import read_split_file
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from covidssl.commands.progress import track
 from covidssl.datasets import Dataset, read_dataset
 from covidssl.errors import DataError, UsageError
 from covidssl.evaluation import COLUMNS, Evaluation, judge
@@ -16,6 +15,7 @@ from covidssl.figures import Rated, confusion_figure, pr_figure, reliability_fig
 from covidssl.files import read_csv, write_bytes, write_csv, write_json
 from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
 from covidssl.model import CLASSIFIER, LEARNT, Model, load_model
+from covidssl.progress import track
 from covidssl.runs import IfExists, RunFolder
 from covidssl.splits import (
     LEARNT_FROM,

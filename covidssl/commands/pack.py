@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from covidssl.commands.progress import track
 from covidssl.errors import UsageError
 from covidssl.experiments import PackConfig
 from covidssl.pack import SUFFIX, Packing, parts_beside, remove_leftovers, write_pack
+from covidssl.progress import track
 from covidssl.store import Store
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from covidssl.commands.progress import track
 from covidssl.errors import CovidsslError, ScanError, traced
 from covidssl.experiments import PredictConfig
 from covidssl.files import read_csv, write_bytes, write_csv, write_json
@@ -18,6 +17,7 @@ from covidssl.io import Found, Reading, ScanFiles, find_scans, read_scan
 from covidssl.io.choice import Choice, choose_series
 from covidssl.model import CLASSIFIER, Model, load_model
 from covidssl.prediction import predict
+from covidssl.progress import track
 from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.runs import IfExists, RunFolder
 from covidssl.training import make_fabric

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from covidssl.commands.progress import track
 from covidssl.config import load_config
 from covidssl.errors import UsageError
 from covidssl.experiments import PrepareConfig
@@ -18,6 +17,7 @@ from covidssl.io import Found, find_scans
 from covidssl.manifest import STATUSES
 from covidssl.preparing import Engine, Estimate, Job, StoreOptions, StoreWriter, estimated
 from covidssl.preparing.writer import fill
+from covidssl.progress import track
 from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.runs import IfExists, RunFolder
 from covidssl.store import Store

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from covidssl.clean_slices import StoredFrames
-from covidssl.commands.progress import track
 from covidssl.experiments import PreviewConfig
 from covidssl.files import sha256_of, write_text
 from covidssl.preview import (
@@ -26,6 +25,7 @@ from covidssl.preview import (
     with_pixels_of,
     write_gallery,
 )
+from covidssl.progress import track
 from covidssl.runs import IfExists, RunFolder
 from covidssl.store import Store
 

@@ -8,27 +8,27 @@ from covidssl.rehearsal.batch_size import (
     saying_what_fits,
     with_fitting_batch,
 )
-from covidssl.rehearsal.forecast import Forecast, Line, Products, forecast, weights_bytes
-from covidssl.rehearsal.labelled import LabelledRun, Look, look_at
+from covidssl.rehearsal.finetuning import fitted_finetuning, rehearse_finetuning
+from covidssl.rehearsal.forecast import Forecast, Line, Products, forecast
 from covidssl.rehearsal.memory import free_bytes
-from covidssl.rehearsal.trial import Trial, one_process
+from covidssl.rehearsal.pretraining import fitted_pretraining, rehearse_pretraining
+from covidssl.rehearsal.trial import Trial
 
 __all__ = [
     "MOST_PICTURES",
     "Forecast",
-    "LabelledRun",
     "Line",
-    "Look",
     "Products",
     "Trial",
+    "fitted_finetuning",
+    "fitted_pretraining",
     "forecast",
     "free_bytes",
     "ladder",
     "largest_batch",
-    "look_at",
-    "one_process",
     "out_of_memory",
+    "rehearse_finetuning",
+    "rehearse_pretraining",
     "saying_what_fits",
-    "weights_bytes",
     "with_fitting_batch",
 ]

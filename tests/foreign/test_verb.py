@@ -11,6 +11,7 @@ from covidssl.commands import finetune, import_weights
 from covidssl.errors import UsageError, WeightsError
 from covidssl.experiments import FinetuneConfig, PretrainConfig
 from covidssl.files import sha256_of
+from covidssl.finetuning import Places
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model import load_model
@@ -86,7 +87,7 @@ def test_foreign_encoder_is_fine_tuned_with_its_batch_norms(imported: Path, tmp_
     run = finetune.main(
         config,
         tmp_path / "data",
-        finetune.Places(tmp_path / "run", imported, device="cpu"),
+        Places(tmp_path / "run", imported, device="cpu"),
         allow_leakage=True,
     )
     model = load_model(run)

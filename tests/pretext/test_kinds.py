@@ -15,11 +15,13 @@ from covidssl.config import load_config
 from covidssl.errors import UsageError
 from covidssl.experiments import FinetuneConfig, PrepareConfig, PretrainConfig
 from covidssl.files import read_csv, write_csv
+from covidssl.finetuning import Places
 from covidssl.io import write_volume
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.phantom import phantom_chest
 from covidssl.pretext import CleanSlices, Pretext, PretextPlan
+from covidssl.pretraining import must_have_whole_batches
 from covidssl.randomness import initial_weights
 from covidssl.starting import start_from
 from covidssl.training import Share, TrainingPlan
@@ -176,7 +178,7 @@ def test_only_our_own_restoration_is_taken_for_one_that_lifts_lesions_off(
 @pytest.mark.parametrize("kind", ["none", "models_genesis", "moco"])
 def test_its_encoder_can_be_fine_tuned(place: Path, tmp_path: Path, kind: str) -> None:
     config = load_config(FinetuneConfig, None, [*SMALL, *STEPS, "validate_every=2"])
-    places = finetune.Places(tmp_path / "run", place / kind, cache=place / "cache", device="cpu")
+    places = Places(tmp_path / "run", place / kind, cache=place / "cache", device="cpu")
     finetune.main(config, place / "scans" / "labels.csv", places)
     card = json.loads((tmp_path / "run" / "model" / "card.json").read_text())
     assert card["pretrained_from"] == load_encoder(place / kind)[1].sha256
@@ -235,9 +237,9 @@ def test_what_does_not_fit_is_refused_with_its_key(sets: list[str], said: str) -
 def test_a_pretext_that_compares_pictures_is_refused_in_several_processes() -> None:
     config = load_config(PretrainConfig, None, ["pretext.kind=moco"])
     with pytest.raises(UsageError, match=r"moco compares .* 2 processes .* use one device"):
-        pretrain._must_have_whole_batches(config, 2)
-    pretrain._must_have_whole_batches(config, 1)
-    pretrain._must_have_whole_batches(load_config(PretrainConfig, None), 2)
+        must_have_whole_batches(config, 2)
+    must_have_whole_batches(config, 1)
+    must_have_whole_batches(load_config(PretrainConfig, None), 2)
 
 
 def test_where_no_pretext_is_named_it_is_ours() -> None:

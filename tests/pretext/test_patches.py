@@ -89,3 +89,12 @@ def test_a_patch_that_does_not_fit_says_what_to_set() -> None:
         cut_patches(volumes(), (17, 6, 8), 0, Share(0, 0, 4))
     with pytest.raises(ValueError, match="slices are taken whole"):
         cut_patches(volumes(shape=(20, 24)), PATCH, 0, Share(0, 0, 4))
+
+
+@pytest.mark.gpu
+def test_a_gpu_cuts_the_same_patches() -> None:
+    whole = volumes()
+    there = CleanSlices(*(part.to("cuda") for part in whole))
+    for step in range(5):
+        for here, found in zip(cut(whole, step), cut(there, step), strict=True):
+            assert torch.equal(here, found.cpu())

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from covidssl.clean_slices import open_slices, stored_pictures
 from covidssl.commands import finetune, prepare, pretrain, report
-from covidssl.commands.watching import Watching
 from covidssl.config import load_config
 from covidssl.errors import DataError, UsageError
 from covidssl.experiments import FinetuneConfig, PrepareConfig, PretrainConfig
 from covidssl.files import read_csv, write_csv
+from covidssl.finetuning import Places
+from covidssl.pretraining import Watching
 from covidssl.quality import CHOSEN_ON, hold_out
 from covidssl.weights import load_encoder
 from tests.quality.made import write_chests
@@ -159,7 +160,7 @@ def test_scans_that_chose_an_encoder_do_not_test_what_is_made_of_it(
     root: Path, tmp_path: Path
 ) -> None:
     settings = load_config(FinetuneConfig, None, ["training.steps=1", "training.batch_size=4"])
-    places = finetune.Places(tmp_path / "run", root / "run", device="cpu")
+    places = Places(tmp_path / "run", root / "run", device="cpu")
     with pytest.raises(DataError, match="test split, which the model that it starts from has seen"):
         finetune.main(settings, root / "labelled" / "labels.csv", places)
 

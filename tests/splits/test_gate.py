@@ -21,6 +21,7 @@ from covidssl.datasets import read_dataset
 from covidssl.errors import DataError, UsageError
 from covidssl.experiments import EvaluateConfig, FinetuneConfig, PredictConfig
 from covidssl.files import read_csv, write_csv, write_json
+from covidssl.finetuning import Places
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels, hu_to_unit
 from covidssl.io import natural_order, write_volume
@@ -67,7 +68,7 @@ class Bench:
         write_csv(self.labels, ("path", "label", "patient", "split"), self.rows)
 
     def finetune(self, *more: str, splits: Path | None = None, **options: Any) -> Path:
-        places = finetune.Places(self.run, device="cpu", splits=splits)
+        places = Places(self.run, device="cpu", splits=splits)
         return finetune.main(config(*more), self.labels, places, **options)
 
     def json(self, *parts: str) -> Any:
@@ -288,7 +289,7 @@ def first_run(bench: Bench, **options: Any) -> Path:
 
 
 def from_model(bench: Bench, init: Path, splits: Path | None = None, **options: Any) -> Path:
-    places = finetune.Places(bench.run, init=init, device="cpu", splits=splits)
+    places = Places(bench.run, init=init, device="cpu", splits=splits)
     return finetune.main(config(), bench.labels, places, **options)
 
 
@@ -373,7 +374,7 @@ def frames_of(data: Path | Sequence[Any]) -> LabelledFrames:
 
 def test_random_split_of_slices_in_the_order_of_patients_is_refused(tmp_path: Path) -> None:
     data = write_slices(tmp_path / "slices")
-    places = finetune.Places(tmp_path / "run", device="cpu")
+    places = Places(tmp_path / "run", device="cpu")
     settings = load_config(
         FinetuneConfig, None, [*SMALL, "frame.pixels=windowed", "split.kind=random"]
     )
@@ -387,7 +388,7 @@ def test_blocks_of_slices_are_trained_on(tmp_path: Path) -> None:
     data = write_slices(tmp_path / "slices")
     blocks = ["split.kind=blocked", "split.blocks=5", "split.test_blocks=[2]", "split.gap=3"]
     settings = load_config(FinetuneConfig, None, [*SMALL, "frame.pixels=windowed", *blocks])
-    finetune.main(settings, data, finetune.Places(tmp_path / "run", device="cpu"))
+    finetune.main(settings, data, Places(tmp_path / "run", device="cpu"))
     assert load_model(tmp_path / "run").card.leakage == ""
 
 

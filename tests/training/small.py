@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from covidssl.augment import AugmentRanges
-from covidssl.commands.learning import Learning, Notes, OnStep, learn
 from covidssl.diagnosis import DiagnosisTask, FramesInMemory
 from covidssl.hounsfield import LUNG_WINDOW_HU
+from covidssl.learning import Learning, Notes, OnStep, learn
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
-from covidssl.commands.books import Books
-from covidssl.commands.learning import Notes
-from covidssl.commands.live import Shown, in_words, viewed
 from covidssl.files import read_csv, write_csv
-from covidssl.step_files import MetricsFile
+from covidssl.learning import Notes
+from covidssl.learning.books import Books
+from covidssl.learning.live import Shown, in_words, viewed
+from covidssl.learning.step_files import MetricsFile
 from covidssl.training import StepReport
 from tests.training.small import PLAN, learnt
 

@@ -24,6 +24,7 @@ from covidssl.commands import finetune, pretrain
 from covidssl.config import load_config
 from covidssl.errors import UsageError
 from covidssl.experiments import FinetuneConfig, PretrainConfig
+from covidssl.finetuning import Places
 from covidssl.training import (
     Machines,
     Precision,
@@ -69,7 +70,7 @@ def alone(verbs: Verbs, verb: str, root: Path, steps: int) -> Path:
     if verb == "pretrain":
         config = load_config(PretrainConfig, None, settings)
         return pretrain.main(config, verbs.store, root / verb, "resume", device="cpu")
-    places = finetune.Places(root / verb, cache=verbs.cache, device="cpu")
+    places = Places(root / verb, cache=verbs.cache, device="cpu")
     return finetune.main(
         load_config(FinetuneConfig, None, settings), verbs.labels, places, "resume"
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from covidssl.checkpoint import is_whole
-from covidssl.commands.learning import Notes
 from covidssl.errors import NoRoomError, StoppedError
 from covidssl.files import read_csv, write_text
+from covidssl.learning import Notes
 from covidssl.training import NonFiniteLossError, StepReport, StopSignals, TrainingPlan
 from covidssl.training.stopping import STOPPING
 from tests.training.small import PLAN, learnt

@@ -14,7 +14,6 @@ from torch.utils.data import Subset
 from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.clean_slices import StoredPictures
-from covidssl.commands.progress import track
 from covidssl.datasets import read_dataset
 from covidssl.errors import UsageError
 from covidssl.experiments import PretrainConfig
@@ -23,6 +22,7 @@ from covidssl.files import read_csv, write_bytes
 from covidssl.lesions import LesionRanges
 from covidssl.networks.unet import RestorationUNet
 from covidssl.pretext import CleanSlices, PerlinPretext
+from covidssl.progress import track
 from covidssl.quality import (
     BEST,
     BEST_STEP,
@@ -38,6 +38,7 @@ from covidssl.quality import (
     rows_before,
     write_chosen_on,
 )
+from covidssl.quality.rule import Notes
 from covidssl.runs import RunFolder
 from covidssl.training import StepReport, TrainingState
 from covidssl.weights import read_weights
@@ -47,7 +48,6 @@ log = logging.getLogger(__name__)
 BEST_FILES, FIGURE = "best-", "quality.png"
 NO_LABELS = "none"
 
-Notes = dict[str, float]
 Weights = dict[str, torch.Tensor]
 
 

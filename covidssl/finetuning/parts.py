@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +146,32 @@ class FineTuning:
         if self.init is None:
             return ""
         return self.init.card.unchecked or (UNKNOWN if self.init.learnt is None else "")
+
+    @property
+    def shortage(self) -> str:
+        """That fewer examples are learnt from than a batch holds, in words."""
+        found, batch = len(self.lessons.target), self.config.training.batch_size
+        if found >= batch or self.config.learns == "probe":
+            return ""
+        return (
+            f"Only {found} {self.lessons.what} to learn from, fewer than training.batch_size "
+            f"{batch}: every batch holds some of them more than once. Set training.batch_size to "
+            f"{found} or less."
+        )
+
+    def summary(self, card: ModelCard) -> dict[str, Any]:
+        """What the record says at the end of a run: scans of each split, and what came out."""
+        counts = Counter(one.split for one in self.assigned)
+        frames = self.frames
+        return {
+            **{f"{split} scans": count for split, count in sorted(counts.items())},
+            "scans dropped": len(frames.dropped),
+            "scans without lungs, taken whole": len(frames.without_lungs),
+            "scans read with a warning": len(frames.warned),
+            **{
+                name: round(value, 4) for name, value in card.metrics.items() if "scans" not in name
+            },
+        }
 
     def _validation_groups(self) -> int:
         """Patients (or runs of files) in validation, of the class that has fewer."""

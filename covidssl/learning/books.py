@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from covidssl.commands.live import Shown, viewed
 from covidssl.errors import NoRoomError
 from covidssl.files import is_full, read_csv, write_bytes
-from covidssl.step_files import MetricsFile
+from covidssl.learning.live import Shown, viewed
+from covidssl.learning.step_files import MetricsFile
 from covidssl.training import StepReport
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from covidssl.errors import NoRoomError
-from covidssl.files import is_full, write_text
+from covidssl.files import is_full, read_csv, write_text
 from covidssl.training import StepReport
 
 
@@ -85,6 +85,14 @@ class MetricsFile:
                 # What a full disk kept back is tried again, and was reported before.
                 if not is_full(error):
                     raise
+
+
+def last_tenth(out: Path) -> dict[str, float]:
+    """Means of the loss, its parts and the speed over the last tenth of the steps."""
+    rows = read_csv(out / "metrics.csv")
+    rows = rows[-max(1, len(rows) // 10) :]
+    names = [name for name in rows[0] if name not in ("step", "lr")]
+    return {name: sum(float(row[name]) for row in rows) / len(rows) for name in names}
 
 
 def _finite(line: dict[str, float]) -> dict[str, float | None]:

@@ -1,10 +1,9 @@
-"""The training loop with its books, its checkpoints, and its ends: done, early, stopped, failed."""
+"""The whole of a learning run, and its ends: done, early, stopped, failed."""
 
 from __future__ import annotations
 
 import logging
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from covidssl.checkpoint import drop_unfinished, load_checkpoint, save_checkpoint
-from covidssl.commands.books import Books
 from covidssl.errors import EndedElsewhereError, StoppedError
-from covidssl.files import read_csv, write_json
+from covidssl.files import write_json
+from covidssl.learning.books import Books
+from covidssl.learning.keeping import Keeping, Notes
 from covidssl.rehearsal import saying_what_fits
 from covidssl.training import (
     NonFiniteLossError,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Notes = dict[str, float]
 OnStep = Callable[[StepReport, Notes, SummaryWriter], bool | None]
 
 STOPPED_EARLY = "stopped_early"
@@ -95,7 +93,7 @@ def learn(
         TrainingError: when the device has not enough memory; it says which batch would fit.
     """
     fabric, plan = what.fabric, what.plan
-    keeping = _Keeping(what, state)
+    keeping = Keeping(what.out, fabric, state, plan, what.checkpoint_every)
     with StopSignals() as signals:
         notes = keeping.begin(first)
         if STOPPED_EARLY in notes:
@@ -123,45 +121,6 @@ def learn(
     return notes
 
 
-class _Keeping:
-    """The checkpoints of a run: when they are written, and by whom."""
-
-    def __init__(self, what: Learning, state: TrainingState) -> None:
-        self.what, self.state = what, state
-        self.folder = what.out / "checkpoints"
-        self.mine = what.fabric.is_global_zero
-        self._saved = time.monotonic()
-
-    def begin(self, first: Callable[[Notes], None]) -> Notes:
-        """Load the newest checkpoint, or do what comes before the first step; gives the notes."""
-        found: Notes | None = None
-        if self.mine:
-            drop_unfinished(self.folder)
-            found = load_checkpoint(self.folder, self.state)
-            if found is None:
-                found = {}
-                first(found)
-            else:
-                log.info("%s: goes on after step %d.", self.what.out.name, self.state.step)
-        # The first one has put aside what cannot be read, so all take the same one.
-        self.what.fabric.barrier()
-        if not self.mine:
-            found = load_checkpoint(self.folder, self.state)
-        return found or {}
-
-    def is_due(self) -> bool:
-        """Whether so many steps were taken, or so much time has gone by."""
-        step, plan = self.state.step, self.what.plan
-        late = time.monotonic() - self._saved >= 60 * plan.checkpoint_minutes
-        return late or step % self.what.checkpoint_every == 0 or step == plan.steps
-
-    def save(self, notes: Notes) -> None:
-        """Write a checkpoint."""
-        if self.mine:
-            save_checkpoint(self.folder, self.state, notes, self.what.plan.keep_checkpoints)
-        self._saved = time.monotonic()
-
-
 def _steps(what: Learning, state: TrainingState) -> Iterator[StepReport]:
     """The reports of the steps to come; a step that cannot be taken is written down."""
     count = len(what.data)  # type: ignore[arg-type]  # every dataset of ours has a length
@@ -184,11 +143,3 @@ def _stopped(what: Learning, caught: int, step: int) -> StoppedError | EndedElse
     if what.fabric.is_global_zero:
         return StoppedError(text, caught)
     return EndedElsewhereError(text)
-
-
-def last_tenth(out: Path) -> dict[str, float]:
-    """Means of the loss, its parts and the speed over the last tenth of the steps."""
-    rows = read_csv(out / "metrics.csv")
-    rows = rows[-max(1, len(rows) // 10) :]
-    names = [name for name in rows[0] if name not in ("step", "lr")]
-    return {name: sum(float(row[name]) for row in rows) / len(rows) for name in names}
