@@ -32,7 +32,7 @@ Verb = Literal["pretrain", "finetune"]
 
 _VERBS: tuple[Verb, ...] = ("pretrain", "finetune")
 _KILLS = {"pretrain": 15, "finetune": 15}
-_STREAM = 81
+_STREAM = 73
 # SIGKILL leaves no time for anything: so it comes most often.
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGUSR1)
 _SHAPE, _SPACING_MM = (6, 72, 72), (16.0, 4.8, 4.8)

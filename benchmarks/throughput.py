@@ -168,7 +168,7 @@ class Training:
             network.compile()
         device = self.fabric.device.type
         half = self.case.precision == "bf16-mixed"
-        how = How(device, self.case.batch, os.cpu_count() or 1, half)
+        how = How(device, self.case.batch, _workers(device), half)
         return MonaiScript(self.slices, network, self.pretext.loss, how)
 
     def _state(self) -> TrainingState:
@@ -248,10 +248,18 @@ def _against_the_script(
         f"{case.name}: against a script",
         "images/s",
         Pair(rates["ours"], rates["script"], more_is_better=True),
-        f"plain MONAI script, {os.cpu_count()} workers",
+        f"plain MONAI script, {_workers(device)} workers",
         Bar("at least", _PEER_BAR if judged else None),
         device,
     )
+
+
+def _workers(device: str) -> int:
+    """One a core that this process may use; on a CPU the network is left one of several."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return cores if device == "cuda" else max(1, cores - 1)
 
 
 def _timed(steps: Iterator[object], count: int, wait: Callable[[], object]) -> float:

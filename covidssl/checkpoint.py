@@ -23,7 +23,7 @@ Tensors = dict[str, torch.Tensor]
 _PATTERN = "step-*.safetensors"
 _ASIDE = ".unreadable"
 _CHECKSUM = "sha256"
-_UNREADABLE = (SafetensorError, OSError, KeyError, ValueError)
+_DAMAGED = (SafetensorError, KeyError, ValueError)
 
 
 def save_checkpoint(
@@ -47,7 +47,7 @@ def save_checkpoint(
         "scaler": json.dumps(state.scaler),
     }
     content = save_tensors(tensors, metadata | {_CHECKSUM: _checksum(tensors, metadata)})
-    path = folder / f"step-{state.step:08d}.safetensors"
+    path = checkpoint_path(folder, state.step)
     try:
         write_bytes(path, content)
     except NoRoomError as error:
@@ -70,25 +70,22 @@ def load_checkpoint(folder: Path, state: TrainingState) -> dict[str, float] | No
 
     Raises:
         TrainingError: when a checkpoint is of another network, or there are some and none is whole.
+        OSError: when one cannot be opened; nothing is put aside for that.
     """
     paths = sorted(folder.glob(_PATTERN), reverse=True)
     for path in paths:
         try:
-            tensors, metadata = _read(path)
-        except _UNREADABLE as error:
-            aside = path.with_name(path.name + _ASIDE)
+            read = _read(path)
+        except _DAMAGED as error:
+            aside = _free_name(path)
             path.replace(aside)
             log.warning(
                 "%s is not readable (%s); it is kept as %s, and the one before it is tried.",
                 path.name, error, aside.name,
             )  # fmt: skip
             continue
-        _restore(path, state, tensors)
-        state.step = int(metadata["step"])
-        state.scaler = json.loads(metadata["scaler"])
-        notes: dict[str, float] = json.loads(metadata["notes"])
-        return notes
-    if paths or any(folder.glob(f"*{_ASIDE}")):
+        return _restore(path, state, *read)
+    if paths or any(folder.glob(f"*{_ASIDE}*")):
         raise TrainingError(
             f"{folder}: none of the checkpoints is readable, so the run cannot go on. Put whole "
             f"ones back, or start again with --overwrite or another --out."
@@ -96,11 +93,38 @@ def load_checkpoint(folder: Path, state: TrainingState) -> dict[str, float] | No
     return None
 
 
+def load_step(folder: Path, state: TrainingState, step: int) -> dict[str, float]:
+    """Bring `state` to the checkpoint of a step, and to no other; gives its notes.
+
+    Raises:
+        TrainingError: when it cannot be seen here, is not whole, or is of another network.
+    """
+    path = checkpoint_path(folder, step)
+    try:
+        read = _read(path)
+    except (*_DAMAGED, OSError) as error:
+        raise TrainingError(
+            f"{path}: the first process goes on from this checkpoint, and this one cannot read it "
+            f"({error}). --out must lie where all machines see it."
+        ) from error
+    return _restore(path, state, *read)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """The file of a step's checkpoint."""
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def newest_step(folder: Path) -> int:
+    """Step of the newest checkpoint by name, which is not read; 0 where there is none."""
+    return max((int(path.stem.removeprefix("step-")) for path in folder.glob(_PATTERN)), default=0)
+
+
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint can be read and holds what was written."""
     try:
         _read(path)
-    except _UNREADABLE:
+    except _DAMAGED:
         return False
     return True
 
@@ -141,7 +165,18 @@ def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
     return tensors, metadata
 
 
-def _restore(path: Path, state: TrainingState, tensors: Tensors) -> None:
+def _free_name(path: Path) -> Path:
+    """Where a damaged file is put; one of the same name that lies there already stays."""
+    names = [_ASIDE, *(f"{_ASIDE}.{number}" for number in range(2, 1000))]
+    return next(
+        aside for aside in (path.with_name(path.name + n) for n in names) if not aside.exists()
+    )
+
+
+def _restore(
+    path: Path, state: TrainingState, tensors: Tensors, metadata: Mapping[str, str]
+) -> dict[str, float]:
+    """Bring `state` to what a checkpoint holds; gives its notes."""
     parts: dict[str, Tensors] = {"network": {}, "ema": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
@@ -159,6 +194,10 @@ def _restore(path: Path, state: TrainingState, tensors: Tensors) -> None:
             f"{path}: a checkpoint of another network or optimiser: {error}. "
             f"Resume with the configuration that the run was started with."
         ) from error
+    state.step = int(metadata["step"])
+    state.scaler = json.loads(metadata["scaler"])
+    notes: dict[str, float] = json.loads(metadata["notes"])
+    return notes
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:

@@ -112,7 +112,7 @@ def scores_of(
 ) -> FrameScores:
     """Scores of frames (N, [D,] H, W), without augmentation; none for no frames."""
     network.eval()
-    found = [network.scores(unit) for unit in _in_batches(frames, device)]
+    found = [network.scores(unit) for unit in in_batches(frames, device)]
     logit, attention = (
         torch.cat([part.float().cpu() for part in parts]).double().numpy()
         if parts
@@ -128,7 +128,7 @@ def pooled_features(
 ) -> NDArray[np.float32]:
     """Pooled features (N, F) of frames (N, [D,] H, W), before they are scaled."""
     network.eval()
-    found = [network.pooled(unit).float().cpu() for unit in _in_batches(frames, device)]
+    found = [network.pooled(unit).float().cpu() for unit in in_batches(frames, device)]
     return torch.cat(found).numpy()
 
 
@@ -163,7 +163,7 @@ def start_from_probe(
     spread = train.features if spread is None else spread
     mean, scale = spread.mean(0), spread.std(0)
     scale = np.where(scale > 1e-6, scale, np.float32(1.0))
-    weight, bias, loss = _fit_probe(
+    weight, bias, loss = fit_probe(
         ProbeData((train.features - mean) / scale, train.target),
         ProbeData((validation.features - mean) / scale, validation.target),
     )
@@ -172,11 +172,20 @@ def start_from_probe(
     return loss
 
 
-def _fit_probe(train: ProbeData, validation: ProbeData) -> tuple[NDArray[np.float32], float, float]:
-    """Weight (F,), bias and validation loss of the best of `_PROBE_STRENGTHS`.
+class Probe(NamedTuple):
+    """A linear probe: weight (F,), bias, and its loss on what chose its strength."""
 
-    Of an L2 penalty the best weights lie in the span of the pictures: where there are fewer of
-    them than features, it is fitted in that span, which gives the same and takes far less time.
+    weight: NDArray[np.float32]
+    bias: float
+    loss: float
+
+
+def fit_probe(train: ProbeData, validation: ProbeData) -> Probe:
+    """The linear probe of least loss on `validation`, of all `_PROBE_STRENGTHS`.
+
+    Features are taken as they are: both must have been centred and scaled alike. Of an L2 penalty
+    the best weights lie in the span of the pictures: where there are fewer of them than features,
+    it is fitted in that span, which gives the same and takes far less time.
     """
     span = None
     found, held = train.features, validation.features
@@ -184,17 +193,16 @@ def _fit_probe(train: ProbeData, validation: ProbeData) -> tuple[NDArray[np.floa
         span = np.linalg.qr(found.T)[0].astype(np.float32)
         found, held = found @ span, held @ span
     probe = LogisticRegression(class_weight="balanced", max_iter=2000, warm_start=True)
-    best: tuple[NDArray[np.float32], float, float] | None = None
+    best: Probe | None = None
     for strength in _PROBE_STRENGTHS:
         probe.set_params(C=strength).fit(found, train.target)
         chance = probe.predict_proba(held)[:, 1]
         loss = float(log_loss(validation.target, chance, labels=[0, 1]))
-        if best is None or loss < best[2]:
-            best = probe.coef_[0].astype(np.float32), float(probe.intercept_[0]), loss
+        if best is None or loss < best.loss:
+            best = Probe(probe.coef_[0].astype(np.float32), float(probe.intercept_[0]), loss)
     if best is None:
         raise ValueError("No probe strength was tried.")
-    weight, bias, loss = best
-    return (weight if span is None else span @ weight), bias, loss
+    return best if span is None else best._replace(weight=span @ best.weight)
 
 
 def parameter_groups(
@@ -221,7 +229,7 @@ def parameter_groups(
     return groups
 
 
-def _in_batches(frames: NDArray[np.uint16], device: torch.device) -> Iterator[torch.Tensor]:
+def in_batches(frames: NDArray[np.uint16], device: torch.device) -> Iterator[torch.Tensor]:
     """Frames (N, [D,] H, W) as network units (n, 1, [D,] H, W), of a bounded number of pixels."""
     size = min(_MOST_FRAMES, max(1, _MOST_PIXELS // math.prod(frames.shape[1:])))
     for first in range(0, len(frames), size):

@@ -62,7 +62,7 @@ class StoppedError(CovidsslError):
 
 
 class EndedElsewhereError(CovidsslError):
-    """The first of several processes has ended the run, and says why."""
+    """Another of several processes has ended the run, and says why."""
 
 
 def traced(error: BaseException) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from covidssl.calibration import Calibration
-from covidssl.errors import DataError, WeightsError
+from covidssl.errors import WeightsError
 from covidssl.files import write_text
 from covidssl.frames import Frame
 from covidssl.model_page import model_markdown
@@ -22,11 +22,12 @@ from covidssl.networks.encoder import build_encoder
 from covidssl.networks.heads import HeadPlan
 from covidssl.networks.plan import EncoderPlan, LesionMap
 from covidssl.networks.unet import RestorationUNet
-from covidssl.splits import Learnt
+from covidssl.splits import Learnt, read_learnt, save_learnt
 from covidssl.weights import (
     LICENCE_NOTE,
     Origin,
-    load_strictly,
+    built_with,
+    frame_must_fit,
     read_card,
     read_weights,
     save_weights,
@@ -100,7 +101,9 @@ class ModelCard(BaseModel):
         aggregation: from slices to a scan.
         burden_threshold: network units that must be lifted off a pixel for it to count as lesion.
         lesion_map: what the restoration network predicts the lesion map from.
-        pretrained_from: fingerprint of the encoder's weights, or `none`.
+        pretrained_from: fingerprint of the encoder's weights, or `none`; of a model that goes on
+            from another one, what that one was pretrained from.
+        continues: SHA-256 of the classifier that it went on from; empty where there was none.
         learns: what fine-tuning moved.
         frozen_levels: of the encoder, the shallowest first, that stayed as they came.
         trained_on: data and run.
@@ -119,15 +122,16 @@ class ModelCard(BaseModel):
     encoder: EncoderPlan
     head: HeadPlan = HeadPlan()
     frame: Frame
-    operating_point: float
+    operating_point: float = Field(ge=0, le=1, allow_inf_nan=False)
     operating_point_rule: str
     calibration: Calibration
     aggregation: Aggregation
-    burden_threshold: float
+    burden_threshold: float = Field(ge=0, allow_inf_nan=False)
     lesion_map: LesionMap = "decoder"
     pretrained_from: str
+    continues: str = ""
     learns: Learns = "all"
-    frozen_levels: int = 0
+    frozen_levels: int = Field(0, ge=0)
     trained_on: Origin
     metrics: dict[str, float]
     leakage: str = ""
@@ -136,6 +140,29 @@ class ModelCard(BaseModel):
     intended_use: str = INTENDED_USE
     licence_note: str = LICENCE_NOTE
     files: dict[str, str]
+
+    @field_validator("calibration")
+    @classmethod
+    def _calibration_is_finite(cls, calibration: Calibration) -> Calibration:
+        if not (np.isfinite((calibration.scale, calibration.bias)).all() and calibration.scale > 0):
+            raise ValueError(
+                f"scale {calibration.scale} and bias {calibration.bias}: expected finite numbers, "
+                f"the scale above 0"
+            )
+        return calibration
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        frame_must_fit(self.frame, self.encoder)
+        rule, head = self.aggregation.rule, self.head.kind
+        if (rule == "whole_volume") != (self.frame.depth is not None):
+            raise ValueError(
+                f"aggregation.rule {rule} does not go with frame.depth {self.frame.depth}: volumes "
+                f"have the rule whole_volume, and slices have another"
+            )
+        if (rule == "attention") != (head == "attention"):
+            raise ValueError(f"aggregation.rule {rule} does not go with head.kind {head}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -179,9 +206,7 @@ def save_model(
     if restoration is not None:
         files[RESTORATION] = save_weights(folder / RESTORATION, restoration)
     if learnt is not None:
-        prints = {"hashes": learnt.hashes, "voxels": learnt.voxels, "chose": learnt.chose}
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in prints.items()}
-        files[LEARNT] = save_weights(folder / LEARNT, tensors)
+        files[LEARNT] = save_learnt(folder / LEARNT, learnt)
     card = card.model_copy(update={"files": files})
     write_text(folder / PAGE, model_markdown(card.model_dump(mode="json")))
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
@@ -202,27 +227,19 @@ def load_model(path: Path | str) -> Model:
     card = read_card(folder / CARD, ModelCard)
     if CLASSIFIER not in card.files:
         raise WeightsError(f"{folder / CARD}: names no {CLASSIFIER}; the card is not whole.")
-    classifier = CovidClassifier(build_encoder(card.encoder), card.head)
     weights = read_weights(folder / CLASSIFIER, card.files[CLASSIFIER])
-    load_strictly(classifier, weights, CLASSIFIER)
+    classifier = built_with(
+        lambda: CovidClassifier(build_encoder(card.encoder), card.head), weights, CLASSIFIER
+    )
     restoration = None
     if RESTORATION in card.files:
-        restoration = RestorationUNet(build_encoder(card.encoder), card.lesion_map)
         weights = read_weights(folder / RESTORATION, card.files[RESTORATION])
-        load_strictly(restoration, weights, RESTORATION)
-        restoration.eval()
-    return Model(card, classifier.eval(), restoration, _read_learnt(folder, card))
-
-
-def _read_learnt(folder: Path, card: ModelCard) -> Learnt | None:
-    file = folder / LEARNT
-    if LEARNT not in card.files or not file.is_file():
-        return None
-    tensors = read_weights(file, card.files[LEARNT])
-    try:
-        return Learnt(*(tensors[name].numpy() for name in ("hashes", "voxels", "chose")))
-    except (KeyError, DataError) as error:
-        raise WeightsError(
-            f"{file}: does not hold what a model learnt from. Train it again, or take the file "
-            f"away: then what it learnt from cannot be checked."
-        ) from error
+        restoration = built_with(
+            lambda: RestorationUNet(build_encoder(card.encoder), card.lesion_map),
+            weights,
+            RESTORATION,
+        )
+    learnt = None
+    if LEARNT in card.files and (folder / LEARNT).is_file():
+        learnt = read_learnt(folder / LEARNT, card.files[LEARNT])
+    return Model(card, classifier, restoration, learnt)

@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from covidssl.config import changed_keys, dump_config, load_config
 from covidssl.errors import NoRoomError, StoppedError, UsageError
 from covidssl.files import write_json, write_text
+from covidssl.folder_lock import alone_in
 from covidssl.version import __version__
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _FREE = (
     "training.keep_checkpoints",
     "training.checkpoint_minutes",
 )
+_LOCK = ".run.lock"
 _PACKAGE = Path(__file__).resolve().parent
 _PACKAGES = (
     "torch",
@@ -78,12 +80,14 @@ class RunFolder:
         may_change: bool = False,
     ) -> None:
         self.path = path
-        before = _record_of(path) if if_exists == "resume" else None
-        self.resumed, self.done = _open(path, verb, None if may_change else config, if_exists)
-        self.done = self.done and not may_change
-        before = before if before and self.resumed else {}
-        self.data_before = before.get("data", {})
-        self._spent_s = before.get("duration_s") or 0.0
+        self._alone = ExitStack()
+        known = None if may_change else config
+        found = look_at_run(path, verb, known, if_exists)
+        if not found.done or may_change:
+            found = self._opened(verb, known, if_exists)
+        self.resumed, self.done = found.resumed, found.done and not may_change
+        self.data_before = found.before.get("data", {})
+        self._spent_s = found.before.get("duration_s") or 0.0
         self._began = time.monotonic()
         self.record: dict[str, Any] = {
             "verb": verb,
@@ -134,6 +138,7 @@ class RunFolder:
         if not self.done:
             self.record["status"] = "done" if error is None else "stopped" if stopped else "failed"
             self._write_last(error)
+        self._alone.close()
 
     def note(self, **entries: Any) -> None:
         """Put entries such as `device` or `data` into the record."""
@@ -160,6 +165,26 @@ class RunFolder:
                 )
         if not self.done:
             self.note(data=fingerprints)
+
+    def _opened(self, verb: str, config: BaseModel | None, if_exists: IfExists) -> Found:
+        """Make the folder, or enter it alone; empty where it is not gone on with."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        refusal = (
+            f"another 'covidssl {verb}' is working in it. Wait until that one has ended, or choose "
+            f"another --out."
+        )
+        with ExitStack() as entered:
+            entered.enter_context(alone_in(self.path, _LOCK, refusal))
+            # Again: until it was locked another process may have worked in it.
+            found = look_at_run(self.path, verb, config, if_exists)
+            self._alone = entered.pop_all()
+        if if_exists == "overwrite":
+            for entry in self.path.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != _LOCK:
+                    entry.unlink()
+        return found
 
     def _write_last(self, error: BaseException | None) -> None:
         try:
@@ -208,12 +233,34 @@ def package_versions(names: tuple[str, ...]) -> dict[str, str | None]:
     return versions
 
 
-def _open(
-    path: Path, verb: str, config: BaseModel | None, if_exists: IfExists
-) -> tuple[bool, bool]:
-    if not path.exists() or (path.is_dir() and {*path.iterdir()} == {*path.glob(".*.part*")}):
-        path.mkdir(parents=True, exist_ok=True)
-        return False, False
+class Found(NamedTuple):
+    """What stands where a run is to be written.
+
+    Attributes:
+        resumed: whether it goes on with an earlier run.
+        done: whether that one had ended well already.
+        before: the record of that one.
+    """
+
+    resumed: bool = False
+    done: bool = False
+    before: Mapping[str, Any] = MappingProxyType({})
+
+
+def look_at_run(path: Path, verb: str, config: BaseModel | None, if_exists: IfExists) -> Found:
+    """See whether a run may be written there; nothing is changed.
+
+    Args:
+        path: the run folder.
+        verb: that will write it.
+        config: that a resume must have; None for any.
+        if_exists: what becomes of a folder that is there.
+
+    Raises:
+        UsageError: for an output that exists, is not a run's of this verb, or cannot be resumed.
+    """
+    if not path.exists() or (path.is_dir() and _is_free(path)):
+        return Found()
     record = _record_of(path)
     if if_exists == "refuse":
         raise UsageError(
@@ -225,15 +272,19 @@ def _open(
             f"{path}: is not empty and not a folder that 'covidssl {verb}' made; nothing in it was "
             f"touched. Choose another --out."
         )
-    if if_exists == "overwrite":
-        shutil.rmtree(path)
-        path.mkdir(parents=True)
-        return False, False
-    if not (path / "config.yaml").is_file():
-        return False, False  # killed before it had begun
+    if if_exists == "overwrite" or not (path / "config.yaml").is_file():
+        return Found()  # without a configuration it was killed before it had begun
     if config is not None:
         _check_same(path, config)
-    return True, record.get("status") == "done"
+    return Found(True, record.get("status") == "done", record)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether nothing lies there but what a run leaves that was killed before it had begun."""
+    return all(
+        entry.name == _LOCK or (entry.name.startswith(".") and ".part" in entry.name)
+        for entry in folder.iterdir()
+    )
 
 
 def _check_same(path: Path, config: BaseModel) -> None:

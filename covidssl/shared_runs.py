@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pydantic import BaseModel
 
-from covidssl.errors import CovidsslError, EndedElsewhereError
-from covidssl.runs import IfExists, RunFolder
+from covidssl.errors import EndedElsewhereError
+from covidssl.runs import IfExists, RunFolder, look_at_run
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -49,6 +49,16 @@ class FollowedRun(RunFolder):
         """The first process writes it."""
 
 
+def rehearsed_run(path: Path, verb: str, config: BaseModel, if_exists: IfExists) -> RunFolder:
+    """The run that `open_run` would open; nothing is written.
+
+    Raises:
+        UsageError: for a folder that cannot be had.
+    """
+    found = look_at_run(path, verb, config, if_exists)
+    return FollowedRun(path, Opened(found.done, found.resumed, found.before.get("data", {})))
+
+
 def open_run(
     fabric: Fabric, path: Path, verb: str, config: BaseModel, if_exists: IfExists
 ) -> RunFolder:
@@ -61,7 +71,7 @@ def open_run(
     if fabric.is_global_zero:
         try:
             run = RunFolder(path, verb, config, if_exists)
-        except CovidsslError:
+        except Exception:
             fabric.broadcast(None)
             raise
         fabric.broadcast(Opened(run.done, run.resumed, run.data_before))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,8 @@ from covidssl.weights import (
     read_card,
 )
 
+log = logging.getLogger(__name__)
+
 FROM_SCRATCH = "none"
 DEFAULT_DEPTH = 64
 """Slices of a volume's frame, where neither weights nor configuration say how many."""
@@ -45,7 +48,9 @@ class Start(NamedTuple):
             lesions off.
         lesion_map: what that network predicts the lesion map from.
         licence_note: what is known of the terms that the weights came with.
-        chosen_on: prints of the labelled scans that chose the encoder among others of its run.
+        chosen_on: prints of the labelled scans that chose the encoder among others of its run, or
+            chose what that run started from; of a model that is gone on from, all it learnt from.
+        unchecked: what cannot be checked of such scans, in words.
     """
 
     encoder: Encoder
@@ -55,6 +60,7 @@ class Start(NamedTuple):
     lesion_map: LesionMap = "decoder"
     licence_note: str = LICENCE_NOTE
     chosen_on: Learnt | None = None
+    unchecked: str = ""
 
 
 def start_from(
@@ -84,15 +90,32 @@ def start_from(
     frame = _frame_of(path, card, frame)
     must_agree(path, "encoder", plan, card.encoder)
     alone = Start(encoder, frame, card.sha256, None, licence_note=card.licence_note)
-    alone = alone._replace(chosen_on=read_chosen_on(path))
+    chosen = read_chosen_on(path)
+    alone = alone._replace(chosen_on=chosen.learnt, unchecked=chosen.unchecked)
     beside = (path if path.is_dir() else path.parent) / "restoration.safetensors"
-    if not beside.is_file():
+    if not beside.is_file() or not _belongs_to(beside, card):
         return alone
     restoration, its_card = load_restoration(beside)
-    # What a comparator restores are no lesions: it must not be taken for what lifts them off.
-    if its_card.pretext not in ("", "perlin"):
-        return alone
     return alone._replace(restoration=restoration.state_dict(), lesion_map=its_card.lesion_map)
+
+
+def _belongs_to(restoration: Path, encoder: EncoderCard) -> bool:
+    """Whether a restoration network lifts lesions off, and was taught with the encoder beside it.
+
+    Another one would show lesions of another frame, or not fit the model's card.
+    """
+    card = read_card(restoration.with_suffix(".json"), EncoderCard)
+    # What a comparator restores are no lesions: it must not be taken for what lifts them off.
+    if card.pretext not in ("", "perlin"):
+        return False
+    keys = ("encoder", "frame", "trained_on", "pretext")
+    others = [key for key in keys if getattr(card, key) != getattr(encoder, key)]
+    if others:
+        log.warning(
+            "%s: left out, it was not taught with the encoder beside it (other %s). The model "
+            "gives no lesion burden.", restoration, ", ".join(others),
+        )  # fmt: skip
+    return not others
 
 
 def scan_rule(aggregation: Aggregation, frame: Frame) -> Aggregation:
@@ -146,8 +169,10 @@ def _seen_by(plan: EncoderPlan, frame: Frame | None) -> Frame:
     return seen
 
 
-def start_pretraining(network: nn.Module, path: Path, frame: Frame, plan: EncoderPlan) -> str:
-    """Load weights to start pretraining from; gives their SHA-256.
+def start_pretraining(
+    network: nn.Module, path: Path, frame: Frame, plan: EncoderPlan
+) -> EncoderCard:
+    """Load weights to start pretraining from; gives their card.
 
     Of an encoder's file, or where the network is no restoration network, the encoder alone is
     loaded, and the rest of the network stays as it was drawn.
@@ -177,7 +202,7 @@ def start_pretraining(network: nn.Module, path: Path, frame: Frame, plan: Encode
     elif not isinstance(network, RestorationUNet):
         started, target = started.encoder, network.get_submodule("encoder")
     load_strictly(target, started.state_dict(), f"{path.name}, to start from")
-    return card.sha256
+    return card
 
 
 def _frame_of(path: Path, card: EncoderCard, frame: Frame | None) -> Frame:
@@ -185,7 +210,14 @@ def _frame_of(path: Path, card: EncoderCard, frame: Frame | None) -> Frame:
     if card.frame is not None:
         must_agree(path, "frame", frame, card.frame)
         return card.frame
-    return _seen_by(card.encoder, frame)
+    seen = _seen_by(card.encoder, frame)
+    if card.window_hu is not None and seen.window_hu != card.window_hu:
+        log.warning(
+            "%s: these weights saw HU through the window %s; frame.window_hu is %s. To show them "
+            "what they know: --set frame.window_hu=%s.",
+            path, list(card.window_hu), list(seen.window_hu), list(card.window_hu),
+        )  # fmt: skip
+    return seen
 
 
 def must_agree(path: Path, key: str, wanted: BaseModel | None, found: BaseModel) -> None:

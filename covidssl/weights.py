@@ -6,18 +6,20 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
 from covidssl.errors import WeightsError
-from covidssl.files import sha256_of, write_bytes, write_text
+from covidssl.files import write_bytes, write_text
 from covidssl.frames import Frame
+from covidssl.hounsfield import Window
 from covidssl.model_page import encoder_markdown
 from covidssl.networks.encoder import Encoder, build_encoder
 from covidssl.networks.plan import EncoderPlan, LesionMap
@@ -29,6 +31,10 @@ log = logging.getLogger(__name__)
 C = TypeVar("C", bound=BaseModel)
 N = TypeVar("N", bound=nn.Module)
 
+MOST_BYTES = 4 * 2**30
+"""A file larger than this holds no encoder: a ResNet-50 takes 0.1 GiB."""
+
+MOST_CARD_BYTES = 2**22
 LICENCE_NOTE = (
     "The weights carry whatever terms the licence of the data that they were trained on lays on "
     "them; covidssl itself is Apache-2.0. For research; not a medical device."
@@ -68,8 +74,14 @@ class EncoderCard(BaseModel):
         trained_on: data and run; of foreign weights the data's fingerprint is the SHA-256 of the
             file that they were read from.
         metrics: at the end of its training.
-        foreign: where weights come from that covidssl has not trained, such as `timm resnet50`.
+        foreign: where weights come from that covidssl has not trained, such as `timm resnet50`;
+            of an encoder that was pretrained further from such, those that it began with.
+        window_hu: through which foreign weights saw HU, where that is known; a frame may differ.
+        pretrained_from: SHA-256 of the weights that pretraining started from, or `none`.
         drawn: tensors that the foreign file did not hold, and that were drawn from the seed.
+        chosen_on: SHA-256 of the prints of the labelled scans that chose it, or what it started
+            from (`chosen_on.safetensors`); empty where no labels did.
+        unchecked: what cannot be checked of those scans, in words; empty where all can.
         licence_note: what is known of the terms.
         sha256: of the weights file.
     """
@@ -85,9 +97,31 @@ class EncoderCard(BaseModel):
     trained_on: Origin
     metrics: dict[str, float]
     foreign: str = ""
+    window_hu: Window | None = None
+    pretrained_from: str = "none"
     drawn: tuple[str, ...] = ()
+    chosen_on: str = ""
+    unchecked: str = ""
     licence_note: str = LICENCE_NOTE
     sha256: str
+
+    @model_validator(mode="after")
+    def _frame_fits(self) -> Self:
+        if self.frame is not None:
+            frame_must_fit(self.frame, self.encoder)
+        return self
+
+
+def frame_must_fit(frame: Frame, plan: EncoderPlan) -> None:
+    """Refuse a card whose frame is of other dimensions than its encoder.
+
+    Raises:
+        ValueError: that says both.
+    """
+    if frame.dimensions != plan.dimensions:
+        raise ValueError(
+            f"frame.depth {frame.depth} does not go with encoder.dimensions {plan.dimensions}"
+        )
 
 
 def save_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
@@ -108,8 +142,22 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tenso
         WeightsError: for a missing, truncated or foreign file, a pickle above all, and for one
             that is not the file its card was written for.
     """
+    content = _content(path)
+    if sha256 is not None:
+        _must_be(path, hashlib.sha256(content).hexdigest(), sha256)
+    return _parsed(path, content)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of what may be a safetensors file."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file.")
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise WeightsError(
+            f"{path}: {size / 2**30:.1f} GiB are no encoder; at most {MOST_BYTES // 2**30} GiB are "
+            f"read. Give the file of the weights alone, without the optimiser's state."
+        )
     content = path.read_bytes()
     # A safetensors file begins with a length, which may look like either, and then has a brace.
     if content.startswith((b"PK", b"\x80")) and content[8:9] != b"{":
@@ -117,8 +165,10 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, torch.Tenso
             f"{path}: this is a pickle (a PyTorch checkpoint), which can run any program when it "
             f"is read; it is refused. Expected a .safetensors file written by covidssl."
         )
-    if sha256 is not None:
-        _must_be(path, hashlib.sha256(content).hexdigest(), sha256)
+    return content
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     try:
         return load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
@@ -134,31 +184,53 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: 
     Raises:
         WeightsError: that lists what is missing, what is too much and which shapes differ.
     """
+    _must_match(module, tensors, what)
+    module.load_state_dict(dict(tensors), strict=True)
+    log.info("%s: %d of %d tensors matched", what, len(tensors), len(tensors))
+    return len(tensors)
+
+
+def built_with(build: Callable[[], N], tensors: Mapping[str, torch.Tensor], what: str) -> N:
+    """The network that a card describes, with its weights, in use.
+
+    Its shapes are compared before anything is allocated: a card may say any number.
+
+    Args:
+        build: makes the network.
+        tensors: its weights.
+        what: the file, for messages.
+
+    Raises:
+        WeightsError: as `load_strictly`.
+    """
+    with torch.device("meta"):
+        _must_match(build(), tensors, what)
+    network = build()
+    load_strictly(network, tensors, what)
+    return network.eval()
+
+
+def _must_match(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: str) -> None:
     wanted = module.state_dict()
-    missing = sorted(wanted.keys() - tensors.keys())
-    surplus = sorted(tensors.keys() - wanted.keys())
     shapes = [
         f"{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
         for name in sorted(wanted.keys() & tensors.keys())
         if tensors[name].shape != wanted[name].shape
     ]
-    if missing or surplus or shapes:
-        differences = [
-            f"{len(names)} {kind} (first: {names[0]})"
-            for kind, names in (
-                ("missing", missing),
-                ("not expected", surplus),
-                ("of another shape", shapes),
-            )
-            if names
-        ]
+    differences = [
+        f"{len(names)} {kind} (first: {names[0]})"
+        for kind, names in (
+            ("missing", sorted(wanted.keys() - tensors.keys())),
+            ("not expected", sorted(tensors.keys() - wanted.keys())),
+            ("of another shape", shapes),
+        )
+        if names
+    ]
+    if differences:
         raise WeightsError(
             f"{what}: the weights do not fit the network that their card describes: "
             f"{'; '.join(differences)}. Nothing was loaded."
         )
-    module.load_state_dict(dict(tensors), strict=True)
-    log.info("%s: %d of %d tensors matched", what, len(tensors), len(wanted))
-    return len(tensors)
 
 
 def read_card(path: Path, kind: type[C]) -> C:
@@ -171,15 +243,25 @@ def read_card(path: Path, kind: type[C]) -> C:
         raise WeightsError(
             f"{path}: the card that must stand beside the weights is missing; copy it too."
         )
+    if path.stat().st_size > MOST_CARD_BYTES:
+        raise WeightsError(
+            f"{path}: {path.stat().st_size} bytes are no card, which has some thousand. Copy the "
+            f"card again."
+        )
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         reasons = (
-            "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+            "; ".join(map(_reason, error.errors()[:3]))
             if isinstance(error, ValidationError)
             else "it is no text"
         )
         raise WeightsError(f"{path}: no card of this version of covidssl: {reasons}.") from error
+
+
+def _reason(error: ErrorDetails) -> str:
+    where, said = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def save_encoder_file(
@@ -237,14 +319,14 @@ def _load(
 
     The shapes are compared before the SHA-256, since they say more about what is wrong.
     """
-    tensors = read_weights(file)
+    content = _content(file)
+    tensors = _parsed(file, content)
     card = read_card(file.with_suffix(".json"), EncoderCard)
     if card.holds != holds:
         raise WeightsError(f"{file}: holds {_NAMES[card.holds]}; expected {_NAMES[holds]}.")
-    network = build(card)
-    load_strictly(network, tensors, file.name)
-    _must_be(file, sha256_of(file), card.sha256)
-    return network.eval(), card
+    network = built_with(lambda: build(card), tensors, file.name)
+    _must_be(file, hashlib.sha256(content).hexdigest(), card.sha256)
+    return network, card
 
 
 def _must_be(file: Path, found: str, sha256: str) -> None:

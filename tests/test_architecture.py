@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "covidssl"
 STAGES = [
     ["version"],
     ["errors", "randomness"],
-    ["box", "files", "hounsfield", "pages", "progress", "pseudonyms", "tensor_files", "yaml_text"],
+    [
+        "box",
+        "files",
+        "folder_lock",
+        "hounsfield",
+        "pages",
+        "progress",
+        "pseudonyms",
+        "tensor_files",
+        "yaml_text",
+    ],
     ["volume", "downloads", "model_page"],
     ["io"],
     ["lungs"],
@@ -119,6 +130,28 @@ def test_files_stay_readable() -> None:
     most = {"row_kernels.py": 400}
     long = {path.name: len(path.read_text().splitlines()) for path in FILES}
     assert not {name: lines for name, lines in long.items() if lines > most.get(name, 350)}
+
+
+def stream_numbers(path: Path) -> list[int]:
+    """The numbers that a file gives to streams of random draws."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Assign) and re.search(r"_STREAM\b", ast.unparse(node.targets[0])):
+            found += [one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant)]
+    return found
+
+
+def test_no_two_streams_of_random_draws_have_the_same_number() -> None:
+    root = PACKAGE.parent
+    paths = [*FILES, *(root / "benchmarks").glob("*.py"), *(root / "pipelines").glob("*.py")]
+    places: dict[int, list[str]] = {}
+    for path in paths:
+        for number in stream_numbers(path):
+            places.setdefault(number, []).append(path.name)
+    assert len(places) > 20
+    # Draws of these two never meet: pairs of scans to compare, and orders of files.
+    shared = {51: ["comparison.py", "file_order.py"]}
+    assert {n: sorted(names) for n, names in places.items() if len(names) > 1} == shared
 
 
 def test_compiled_code_takes_nothing_in_from_other_files() -> None:

@@ -22,11 +22,19 @@ from covidssl.hounsfield import Pixels
 from covidssl.model import load_model
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
+from covidssl.networks.unet import RestorationUNet
 from covidssl.prediction import predict
 from covidssl.randomness import initial_weights, torch_generator
 from covidssl.rehearsal import rehearse_finetuning
 from covidssl.starting import start_from
-from covidssl.weights import LICENCE_NOTE, EncoderCard, Origin, load_encoder, save_encoder_file
+from covidssl.weights import (
+    LICENCE_NOTE,
+    EncoderCard,
+    Origin,
+    load_encoder,
+    read_card,
+    save_encoder_file,
+)
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
 
 FRAME = Frame(size=32, pixels=Pixels.HU)
@@ -151,6 +159,37 @@ def test_fine_tuning_goes_on_from_a_model_with_attention(
     bench.tune(tmp_path / "more", "head.kind=attention", init=by_attention)
     with pytest.raises(UsageError, match="head is attention .*and the configuration's is linear"):
         bench.tune(tmp_path / "other", init=by_attention)
+
+
+def write_restoration(folder: Path) -> None:
+    """A restoration network, as it is drawn, beside an encoder."""
+    with initial_weights(8):
+        network = RestorationUNet(build_encoder(PLAN), "bottleneck")
+    card = read_card(folder / "encoder.json", EncoderCard).model_copy(
+        update={"holds": "restoration", "lesion_map": "bottleneck"}
+    )
+    save_encoder_file(folder / "restoration.safetensors", network, network.state_dict(), card)
+
+
+def test_a_model_that_goes_on_from_another_keeps_what_that_one_was_made_of(
+    bench: Bench, tmp_path: Path
+) -> None:
+    encoder = write_encoder(tmp_path / "encoder")
+    write_restoration(encoder)
+    first = load_model(bench.tune(tmp_path / "first", encoder=encoder))
+    frame = ("frame.size=32", "frame.pixels=hu", "encoder.channels=[8,8]", "encoder.groups=4")
+    config = load_config(FinetuneConfig, None, [*QUICK, *frame])
+    places = Places(tmp_path / "on", None, tmp_path / "first", bench.root / "cache", device="cpu")
+    run = finetune.main(config, bench.labels, places)
+    model = load_model(run)
+    assert model.card.pretrained_from == first.card.pretrained_from != "none"
+    assert model.card.continues == first.card.files["classifier.safetensors"]
+    assert model.card.continues in (run / "model" / "MODEL.md").read_text()
+    assert model.card.lesion_map == "bottleneck"
+    assert (
+        model.card.files["restoration.safetensors"] == first.card.files["restoration.safetensors"]
+    )
+    assert json.loads((run / "record.json").read_text())["summary"]["start"] == "pretrained"
 
 
 def test_with_learns_head_the_encoder_stays_as_it_came(bench: Bench, tmp_path: Path) -> None:

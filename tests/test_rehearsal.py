@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,8 @@ from covidssl.rehearsal import (
     rehearse_pretraining,
     with_fitting_batch,
 )
-from covidssl.training import Machines, Share, TrainingPlan, TrainingState, make_fabric
+from covidssl.runs import IfExists
+from covidssl.training import Machines, Process, Share, TrainingPlan, TrainingState, make_fabric
 
 SHAPE, SPACING = (6, 72, 72), (16.0, 4.8, 4.8)
 SMALL = ["frame.size=32", "frame.pixels=hu", "encoder.channels=[8,8,16]"]
@@ -205,6 +207,74 @@ def test_a_dry_run_is_refused_where_the_run_would_be(bench: Bench, tmp_path: Pat
         rehearse_finetuning(finetune_config(), leaking, bench.places(tmp_path / "none"))
 
 
+def test_a_dry_run_is_refused_what_the_run_is_refused(bench: Bench, tmp_path: Path) -> None:
+    out, config = tmp_path / "run", pretrain_config()
+    pretrain.main(config, bench.store, out, device="cpu")
+
+    def rehearse(config: PretrainConfig, where: Path, if_exists: IfExists = "refuse") -> None:
+        rehearse_pretraining(config, bench.store, where, None, "cpu", if_exists)
+
+    with pytest.raises(UsageError, match="exists already"):
+        rehearse(config, out)
+    with pytest.raises(UsageError, match="has changed: training.steps: 6 -> 9"):
+        rehearse(pretrain_config("training.steps=9"), out, "resume")
+    nowhere = config.probing(tmp_path / "nowhere.csv", None)
+    with pytest.raises(UsageError, match=r"nowhere\.csv"):
+        rehearse(nowhere, tmp_path / "new")
+    with pytest.raises(UsageError, match="exists already"):
+        rehearse_finetuning(finetune_config(), bench.labels, bench.places(out))
+
+
+def test_a_run_that_is_refused_its_labelled_set_leaves_no_folder(
+    bench: Bench, tmp_path: Path
+) -> None:
+    nowhere = pretrain_config().probing(tmp_path / "nowhere.csv", None)
+    with pytest.raises(UsageError, match=r"nowhere\.csv"):
+        pretrain.main(nowhere, bench.store, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_taken_for_one_that_was_probed_on_other_labels(
+    bench: Bench, tmp_path: Path
+) -> None:
+    config = pretrain_config("quality.every=3", "quality.folds=3", "quality.gap=0")
+    pretrain.main(config, bench.store, tmp_path / "run", device="cpu")
+    pretrain.main(config, bench.store, tmp_path / "run", "resume", device="cpu")
+    probed = config.probing(bench.labels, None)
+    with pytest.raises(UsageError, match="its data changed since it was started: probe"):
+        pretrain.main(probed, bench.store, tmp_path / "run", "resume", device="cpu")
+
+
+def test_a_dry_run_of_a_run_that_is_gone_on_with_counts_what_is_left(
+    bench: Bench, tmp_path: Path
+) -> None:
+    out, config = tmp_path / "run", pretrain_config()
+    pretrain.main(config, bench.store, out, device="cpu")
+
+    def rehearse() -> dict[str, str]:
+        lines = rehearse_pretraining(config, bench.store, out, None, "cpu", "resume")
+        return found(lines)
+
+    assert rehearse()["steps"] == "none: the run is finished already"
+    record = json.loads((out / "record.json").read_text())
+    (out / "record.json").write_text(json.dumps(record | {"status": "stopped"}))
+    (out / "checkpoints" / "step-00000006.safetensors").unlink()
+    assert rehearse()["time to the end"].endswith("for the last 2 of 6 steps")
+
+
+def test_volumes_in_bf16_on_a_cpu_are_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    opening = [*PRETRAIN, "frame.depth=8", "encoder.dimensions=3", "training.precision=bf16-mixed"]
+    for k in range(2):
+        scan = phantom_chest(k, False, (12, 72, 72), (8.0, 4.8, 4.8)).ct
+        write_volume(scan, tmp_path / f"scans/p{k}.nii.gz")
+    prepare.main(PrepareConfig(), [tmp_path / "scans"], tmp_path / "store")
+    config, out = load_config(PretrainConfig, None, opening), tmp_path / "run"
+    for verb in (pretrain.main, rehearse_pretraining):
+        with pytest.raises(UsageError, match="gradients of volumes are wrong in bf16"):
+            verb(config, tmp_path / "store", out, device="cpu")
+    assert not out.exists()
+
+
 def test_a_probe_takes_no_steps(bench: Bench, tmp_path: Path) -> None:
     places = bench.places(tmp_path / "none")
     said = found(rehearse_finetuning(finetune_config("learns=probe"), bench.labels, places))
@@ -280,6 +350,16 @@ def test_pictures_that_are_compared_with_each_other_come_in_twos_at_the_least(
     assert fitted_pretraining(config, bench.store, tmp_path / "run").training.batch_size >= 2
 
 
+def test_a_batch_that_is_chosen_keeps_to_the_rest_of_the_configuration(
+    bench: Bench, tmp_path: Path
+) -> None:
+    config = pretrain_config("pretext={kind: moco, queue: 3}", "training.batch_size=2")
+    chosen = fitted_pretraining(config, bench.store, tmp_path / "run")
+    assert chosen.training.batch_size == 3
+    with pytest.raises(UsageError, match=r"batch-size auto: 8 .*queue 3 must hold at least the 8"):
+        with_fitting_batch(config, tmp_path / "run", "refuse", lambda: 8)
+
+
 # Several processes
 
 
@@ -346,6 +426,30 @@ def test_a_run_out_of_memory_says_which_batch_fits(tmp_path: Path) -> None:
     assert "cpu has not enough memory for batches of 24 pictures" in str(refused.value)
     assert "4 fit: --batch-size 4" in str(refused.value)
     assert "--set training.accumulate=6" in str(refused.value)
+
+
+class Four:
+    """Four processes, as far as the refusal looks."""
+
+    world_size, device = 4, torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "smaller", "parts"), [(24, "12", "2"), (20, "8", "2"), (8, "4", "2")]
+)
+def test_what_is_advised_to_several_processes_can_be_dealt_to_them(
+    batch_size: int, smaller: str, parts: str
+) -> None:
+    said = str(out_of_memory(replace(trial_of(32, batch_size), fabric=Four())))  # type: ignore[arg-type]
+    assert f"--batch-size {smaller}, or the same batch" in said
+    assert f"training.accumulate={parts}. It starts a run anew: choose another --out" in said
+    assert len(Process(0, 4).share(int(smaller))) >= 1
+
+
+def test_of_one_picture_on_each_process_there_is_nothing_less() -> None:
+    said = str(out_of_memory(replace(trial_of(32, 4), fabric=Four())))  # type: ignore[arg-type]
+    assert "--batch-size" not in said
+    assert "Take a smaller frame or encoder" in said
 
 
 @pytest.mark.parametrize("advice", ["training.batch_size=4", "training.accumulate=6"])

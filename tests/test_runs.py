@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import platform
 import subprocess
+import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,8 @@ from covidssl.errors import DataError, EndedElsewhereError, StoppedError, UsageE
 from covidssl.experiments import PretrainConfig, PreviewConfig
 from covidssl.files import read_csv, write_text
 from covidssl.learning.step_files import MetricsFile
-from covidssl.runs import IfExists, RunFolder, git_state, package_versions
-from covidssl.shared_runs import FollowedRun, Opened, open_run
+from covidssl.runs import IfExists, RunFolder, git_state, look_at_run, package_versions
+from covidssl.shared_runs import FollowedRun, Opened, open_run, rehearsed_run
 from covidssl.training import StepReport
 from covidssl.version import __version__
 
@@ -165,6 +168,62 @@ def test_empty_folder_may_be_written(tmp_path: Path) -> None:
 def test_output_that_is_not_there_yet_is_begun(if_exists: IfExists, tmp_path: Path) -> None:
     with run(tmp_path / "new", if_exists=if_exists) as folder:
         assert (folder.resumed, folder.done) == (False, False)
+
+
+ANOTHER = """
+import sys
+from pathlib import Path
+from covidssl.errors import UsageError
+from covidssl.experiments import PreviewConfig
+from covidssl.runs import RunFolder
+for path, if_exists in zip(sys.argv[1::2], sys.argv[2::2]):
+    try:
+        with RunFolder(Path(path), "preview", PreviewConfig(), if_exists):
+            print("went in")
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    inside, ended = tmp_path / "inside", tmp_path / "ended"
+    with run(ended):
+        pass
+    arguments = [str(inside), "resume", str(inside), "overwrite", str(ended), "overwrite"]
+    with run(inside):
+        write_text(inside / "product", "mine")
+        command = [sys.executable, "-c", ANOTHER, *arguments]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert (inside / "product").read_text() == "mine"
+    busy = "another 'covidssl preview' is working in it. Wait"
+    assert [busy in line for line in said.splitlines()] == [True, True, False]
+    assert said.splitlines()[2] == "went in"
+
+
+def test_readers_of_a_run_that_was_killed_do_not_keep_its_folder(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    reader = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    reader.start()
+    del folder  # as a kill takes the process away, and its reader lives on
+    with run(tmp_path, if_exists="resume") as again:
+        assert again.resumed
+        assert reader.is_alive()
+    reader.kill()
+    reader.join()
+
+
+def test_a_folder_is_looked_at_without_being_touched(tmp_path: Path) -> None:
+    with run(tmp_path / "run", PreviewConfig(seed=1)):
+        pass
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(UsageError, match="exists already"):
+        look_at_run(tmp_path / "run", "preview", PreviewConfig(seed=1), "refuse")
+    with pytest.raises(UsageError, match="seed: 1 -> 2"):
+        rehearsed_run(tmp_path / "run", "preview", PreviewConfig(seed=2), "resume")
+    found = rehearsed_run(tmp_path / "run", "preview", PreviewConfig(seed=1), "resume")
+    assert (found.resumed, found.done, found.writes) == (True, True, False)
+    look_at_run(tmp_path / "new", "preview", PreviewConfig(), "refuse")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_overwrite_begins_again_with_nothing(tmp_path: Path) -> None:

@@ -340,6 +340,27 @@ def test_restoration_network_beside_the_encoder_comes_along(tmp_path: Path) -> N
     assert start_from(path, None, None, seed=0).restoration is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"frame": Frame(size=64, pixels=Pixels.HU)}, "other frame"),
+        ({"trained_on": ORIGIN.model_copy(update={"data_fingerprint": "cd"})}, "other trained_on"),
+        ({"encoder": EncoderPlan(channels=(8, 8), groups=4)}, "other encoder"),
+    ],
+    ids=["frame", "data", "plan"],
+)
+def test_restoration_network_of_another_encoder_is_left_out(
+    changes: dict[str, Any], said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_encoder(tmp_path)
+    card = encoder_card(holds="restoration", **changes)
+    network = RestorationUNet(build_encoder(card.encoder))
+    path = tmp_path / "restoration.safetensors"
+    save_encoder_file(path, network, network.state_dict(), card)
+    assert start_from(tmp_path, None, None, seed=0).restoration is None
+    assert f"not taught with the encoder beside it ({said})" in caplog.text
+
+
 def test_start_from_scratch_is_drawn_by_the_seed() -> None:
     first, again, other = (start_from(None, FRAME, PLAN, seed) for seed in (1, 1, 2))
     assert same_weights(first.encoder, again.encoder)
@@ -448,6 +469,52 @@ def test_model_card_that_names_no_classifier_is_refused(tmp_path: Path) -> None:
     change_card(write_model(tmp_path) / "card.json", lambda card: card["files"].clear())
     with pytest.raises(WeightsError, match=r"card\.json: names no classifier\.safetensors"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("encoder", {"channels": [10**6, 10**6]}, "encoder.channels.0: .*less than or equal"),
+        ("encoder", {"channels": [8] * 64}, "encoder.channels: .*at most 10"),
+        ("encoder", {"channels": [4096] * 10}, "missing"),  # 6 GiB, if they were built
+        ("head", {"kind": "attention", "attention_features": 10**12}, "attention_features: .*less"),
+        ("frame", {"depth": 16}, r"frame\.depth 16 does not go with encoder\.dimensions 2"),
+        ("aggregation", {"rule": "whole_volume"}, "whole_volume does not go with frame.depth None"),
+        (
+            "aggregation",
+            {"rule": "attention"},
+            r"rule attention does not go with head",
+        ),
+        ("", {"operating_point": float("nan")}, "operating_point: "),
+        ("", {"operating_point": 7.0}, "operating_point: .*less than or equal to 1"),
+        ("", {"burden_threshold": float("inf")}, "burden_threshold: .*finite"),
+        ("calibration", {"scale": float("nan")}, "calibration: .*expected finite numbers"),
+        ("calibration", {"scale": -1.0}, "calibration: .*the scale above 0"),
+    ],
+)
+def test_model_card_that_says_what_cannot_be_is_refused(
+    part: str, change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    path = write_model(tmp_path) / "card.json"
+    change_card(path, lambda card: (card[part] if part else card).update(change))
+    with pytest.raises(WeightsError, match=said):
+        load_model(tmp_path)
+
+
+def test_encoder_card_of_slices_with_a_frame_of_volumes_is_refused(tmp_path: Path) -> None:
+    path = write_encoder(tmp_path)
+    change_card(tmp_path / "encoder.json", lambda card: card["frame"].update(depth=16))
+    with pytest.raises(WeightsError, match=r"frame\.depth 16 does not go with enc"):
+        load_encoder(path)
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "encoder.safetensors"])
+def test_file_that_is_far_too_large_is_refused_unread(name: str, tmp_path: Path) -> None:
+    path = write_encoder(tmp_path)
+    with (tmp_path / name).open("r+b") as file:
+        file.truncate(8 * 2**30)  # a hole: it takes no room
+    with pytest.raises(WeightsError, match=rf"{name}: .*(bytes are no card|GiB are no encoder)"):
+        load_encoder(path)
 
 
 def test_model_card_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def import_weights(
     """Make an encoder of weights that others have trained.
 
     A pickle is read by PyTorch's reader of plain weights: nothing in it is run. Says how many
-    tensors matched and which were missed. The encoder keeps BatchNorm, and goes to `finetune
+    tensors matched and which were missed. The encoder keeps its norms, and goes to `finetune
     --encoder` or `pretrain --init`.
     """
     from covidssl.commands import import_weights as verb

@@ -84,7 +84,7 @@ def pretrain(
     if batch_size == AUTO and not started_by_first():
         settings = fitted_pretraining(settings, store, out, there, where)
     if dry_run:
-        lines = rehearse_pretraining(settings, store, out, init, where)
+        lines = rehearse_pretraining(settings, store, out, init, where, there)
         say_lines("What this run would take", lines)
         return
     run = verb.main(settings, store, out, there, init, where)
@@ -151,7 +151,7 @@ def finetune(
     if batch_size == AUTO and not started_by_first():
         settings = fitted_finetuning(settings, data, places, there)
     if dry_run:
-        lines = rehearse_finetuning(settings, data, places, allow_leakage)
+        lines = rehearse_finetuning(settings, data, places, there, allow_leakage)
         say_lines("What this run would take", lines)
         return
     run = verb.main(settings, data, places, there, allow_leakage)

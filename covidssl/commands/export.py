@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from covidssl.errors import UsageError, WeightsError
-from covidssl.export import Check, write_bundle, write_onnx, write_pt2, write_timm
+from covidssl.export import (
+    Check,
+    Format,
+    make_way,
+    whole_folder,
+    write_bundle,
+    write_onnx,
+    write_pt2,
+    write_timm,
+)
 from covidssl.files import write_text
 from covidssl.model import CARD, Model, load_model
 from covidssl.model_page import model_markdown
 from covidssl.weights import load_encoder
 
-Format = Literal["onnx", "pt2", "monai-bundle", "timm", "card"]
-
 _WRITERS: dict[Format, Callable[[Model, Path], Check]] = {"onnx": write_onnx, "pt2": write_pt2}
-_FOLDERS = ("monai-bundle", "timm")
 
 
 def main(
@@ -39,16 +43,16 @@ def main(
         overwrite: replace what is there.
 
     Raises:
-        UsageError: for an output that exists, a package that is missing, or an evaluation of
-            another model.
+        UsageError: for an output that exists, lies inside the model or holds what export did not
+            write; for a package that is missing, or an evaluation of another model.
         WeightsError: for a model that cannot be loaded or written so, and when what was written
             says something else than the model.
     """
-    _make_way(path, to, out, overwrite)
+    make_way(path, to, out, overwrite)
     if evaluation is not None and to != "card":
         raise UsageError("--evaluation goes with --format card: the other formats hold no scores.")
     if to == "timm":
-        with _whole(out) as folder:
+        with whole_folder(out, to) as folder:
             count = _timm(path, folder)
         return [f"{out}", f"{count} tensors, read again and compared"]
     model = load_model(path)
@@ -57,38 +61,11 @@ def main(
         write_text(out, model_markdown(model.card.model_dump(mode="json"), scores))
         return [f"{out}"]
     if to == "monai-bundle":
-        with _whole(out) as folder:
+        with whole_folder(out, to) as folder:
             check = write_bundle(model, folder)
     else:
         check = _WRITERS[to](model, out)
     return [f"{out}", str(check)]
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder to fill; it gets its name, in the place of one that is there, when all is well."""
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        yield part
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _make_way(path: Path, to: Format, out: Path, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not overwrite:
-        raise UsageError(f"{out}: exists already. Use --overwrite, or another --out.")
-    if to in _FOLDERS and out.is_dir():
-        made = (out / "configs" / "metadata.json", out / "config.json")
-        if path.resolve().is_relative_to(out.resolve()) or not any(m.is_file() for m in made):
-            raise UsageError(f"{out}: is no folder that export has made; give another --out.")
-    elif out.is_dir() or to in _FOLDERS:
-        raise UsageError(f"{out}: {to} is written as a {'folder' if to in _FOLDERS else 'file'}.")
 
 
 def _timm(path: Path, out: Path) -> int:

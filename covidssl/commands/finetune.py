@@ -17,7 +17,7 @@ from covidssl.finetuning import (
 )
 from covidssl.labelled_frames import load_labelled_frames
 from covidssl.learning import Learning, Notes, learn
-from covidssl.model import CLASSIFIER, ModelCard
+from covidssl.model import ModelCard
 from covidssl.progress import track
 from covidssl.runs import IfExists
 from covidssl.shared_runs import open_run
@@ -53,13 +53,10 @@ def main(
     fabric = make_fabric(places.device, config.training.precision)
     config = fabric.broadcast(config)  # its batch may have been fitted to memory, by the first one
     opening = open_finetuning(config, data, places, allow_leakage)
-    start, init, out = opening.start, opening.init, places.out
+    opening.must_learn_rightly(fabric.device)
+    start, out = opening.start, places.out
     with open_run(fabric, out, "finetune", config, if_exists) as run:
-        run.note_data(
-            encoder=start.sha256,
-            init=init.card.files[CLASSIFIER] if init else FROM_SCRATCH,
-            splits=opening.proposed.fingerprint,
-        )
+        run.note_data(**opening.fingerprints)
         if run.done:
             log.info("%s: finished already.", out)
             return out
@@ -73,14 +70,14 @@ def main(
         if run.writes:
             write_csv(out / "dropped.csv", ("scan", "reason"), dropped)
         tuning = opening.tuning(frames, assigned, leakage)
-        if tuning.unchecked:
-            log.warning("Leakage could not be checked in full: %s.", tuning.unchecked)
+        if start.unchecked:
+            log.warning("Leakage could not be checked in full: %s.", start.unchecked)
         if tuning.shortage:
             log.warning("%s", tuning.shortage)
         card = _learn(tuning, out, fabric)
         if card is None:
             return out
-        started = "pretrained" if places.encoder else "from scratch"
+        started = "from scratch" if start.sha256 == FROM_SCRATCH else "pretrained"
         summary = {"start": started, **tuning.summary(card)}
         run.note(device=str(fabric.device), summary=summary)
     return out

@@ -6,8 +6,17 @@ import logging
 from pathlib import Path
 
 from covidssl.errors import UsageError
+from covidssl.export.outputs import must_be_under_folders
 from covidssl.files import sha256_of
-from covidssl.foreign import LAYOUTS, Imported, LayoutName, import_encoder, read_state_dict
+from covidssl.foreign import (
+    LAYOUTS,
+    Imported,
+    LayoutName,
+    import_encoder,
+    read_state_dict,
+    stated_beside,
+)
+from covidssl.model import RESTORATION
 from covidssl.networks.plan import Kind
 from covidssl.weights import EncoderCard, Origin, save_encoder_file
 
@@ -33,16 +42,15 @@ def main(
         overwrite: replace an encoder that is there.
 
     Raises:
-        UsageError: for an output that exists.
+        UsageError: for an output that exists, or a folder that holds a restoration network.
         WeightsError: for a file that cannot be read, or is of another architecture or layout.
     """
     path = out if out.suffix == ".safetensors" else out / "encoder.safetensors"
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path}: exists already. Use --overwrite, or another --out.")
-    if path.resolve() == file.resolve():
-        raise UsageError(f"{path}: is the file to import; give another --out.")
+    _must_be_free(path, file, overwrite)
+    stated = stated_beside(file)
     tensors = read_state_dict(file)
-    imported = import_encoder(tensors, LAYOUTS[layout], kind, seed, file.name)
+    known = LAYOUTS[layout]
+    imported = import_encoder(tensors, known, kind, seed, file.name, stated)
     encoder = imported.encoder
     card = EncoderCard(
         holds="encoder",
@@ -51,9 +59,27 @@ def main(
         trained_on=Origin(data_fingerprint=sha256_of(file), pictures=0, steps=0, seed=seed),
         metrics={},
         foreign=f"{layout} {encoder.plan.kind}",
+        window_hu=known.window_hu or stated.covidssl.window_hu,
         drawn=imported.drawn,
-        licence_note=LAYOUTS[layout].licence_note,
+        licence_note=stated.covidssl.licence_note or known.licence_note,
         sha256="",
     )
     save_encoder_file(path, encoder, encoder.state_dict(), card)
     return path, imported
+
+
+def _must_be_free(path: Path, file: Path, overwrite: bool) -> None:
+    must_be_under_folders(path)
+    written = [path.with_suffix(suffix) for suffix in (".safetensors", ".json", ".md")]
+    for one in written:
+        if one.resolve() == file.resolve():
+            raise UsageError(f"{one}: is the file to import; give another --out.")
+        if one.is_dir():
+            raise UsageError(f"{one}: is a folder; give another --out.")
+        if one.exists() and not overwrite:
+            raise UsageError(f"{one}: exists already. Use --overwrite, or another --out.")
+    if (path.parent / RESTORATION).exists():
+        raise UsageError(
+            f"{path.parent}: holds {RESTORATION}, of the encoder that was pretrained there. Give "
+            f"another --out: fine-tuning takes the two as one."
+        )

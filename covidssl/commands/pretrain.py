@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.clean_slices import stored_pictures
 from covidssl.experiments import PretrainConfig
-from covidssl.learning import Learning, Notes, last_tenth, learn
+from covidssl.learning import Learning, Notes, Together, last_tenth, learn
 from covidssl.pack import Pack
 from covidssl.pretraining import (
     BEST_FILES,
@@ -21,10 +22,13 @@ from covidssl.pretraining import (
     Watching,
     begin_pretraining,
     begin_watching,
+    labelled_set,
+    must_have_pictures,
     opened,
     quality_summary,
 )
-from covidssl.runs import IfExists
+from covidssl.quality import ProbeSet, hold_out
+from covidssl.runs import IfExists, look_at_run
 from covidssl.shared_runs import open_run
 from covidssl.store import Store
 from covidssl.training import Machines, StepReport, make_fabric
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 log = logging.getLogger(__name__)
+
+NO_LABELS = "none"
 
 
 def main(
@@ -65,14 +71,19 @@ def main(
     fabric = make_fabric(device, config.training.precision)
     config = fabric.broadcast(config)  # its batch may have been fitted to memory, by the first one
     begun = begin_pretraining(config, slices, init, fabric.device, fabric.world_size)
+    must_have_pictures(config, len(hold_out(slices, config.quality).learnt))
     state, teaches = begun.state, config.pretext.teaches
+    # Before the folder is made: what is refused here can be put right, and asked for again.
+    probed = _labelled_set(begun, fabric, lambda: look_at_run(out, "pretrain", config, if_exists))
     with open_run(fabric, out, "pretrain", config, if_exists) as run:
         run.note_data(store=store.fingerprint, init=begun.init_sha256)
+        if run.writes and config.quality.every is not None:
+            run.note_data(probe=probed.frames.fingerprint if probed else NO_LABELS)
         if run.done:
             log.info("%s: finished already.", out)
             return out
         log.info("%d clean %s, %d left out", len(slices), slices.words, slices.left_out)
-        watching = begin_watching(config, state.network, slices, run)
+        watching = begin_watching(begun, probed, run)
         origin = Origin(
             data_fingerprint=store.fingerprint,
             pictures=len(watching.learnt) if teaches else 0,
@@ -80,7 +91,7 @@ def main(
             seed=config.seed,
         )
         run.note(device=str(fabric.device))
-        handing_on = HandingOn(config, state.network, origin, out)
+        handing_on = HandingOn(config, state.network, origin, out, watching.chosen, begun.init)
         kept = _learn(begun, watching, handing_on, fabric)
         if not run.writes:
             return out
@@ -97,6 +108,22 @@ def main(
             }
         )
     return out
+
+
+def _labelled_set(
+    begun: Pretraining, fabric: Fabric, first: Callable[[], object]
+) -> ProbeSet | None:
+    """The labelled set to probe on, which the first process alone reads, after another look."""
+    found: list[ProbeSet | None] = []
+
+    def read() -> list[int]:
+        if fabric.is_global_zero:
+            first()
+        found.append(labelled_set(begun.config, begun.state.network, fabric.is_global_zero))
+        return []
+
+    Together(fabric).all_do(read)
+    return found[0]
 
 
 def _learn(begun: Pretraining, watching: Watching, handing_on: HandingOn, fabric: Fabric) -> Kept:

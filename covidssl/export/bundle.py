@@ -15,7 +15,7 @@ import torch
 from covidssl.export.bundled import BundledScorer
 from covidssl.export.checks import Check, compare
 from covidssl.export.scorer import levels_of, scorer_of
-from covidssl.export.sidecar import describe
+from covidssl.export.sidecar import describe, window_of
 from covidssl.files import write_bytes, write_json, write_text
 from covidssl.foreign import read_state_dict
 from covidssl.hounsfield import Pixels
@@ -124,6 +124,7 @@ def _metadata(card: ModelCard) -> dict[str, Any]:
         "data_type": "any CT that covidssl reads: DICOM, NIfTI, MHD, NRRD, PNG, JPG, TIFF",
         "intended_use": card.intended_use,
         "eval_metrics": card.metrics,
+        **window_of(card.frame),
         "network_data_format": {
             "inputs": {
                 "image": {

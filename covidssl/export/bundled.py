@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from covidssl.errors import ScanError
+from covidssl.errors import DataError, ScanError
 from covidssl.export.scorer import Scorer, built_classifier, levels_of
 from covidssl.files import write_csv
 from covidssl.frames import unit_from_frames
@@ -97,6 +97,18 @@ class ScanEvaluator:
 
 
 def scans_in(folder: str) -> list[dict[str, str]]:
-    """Every entry of a folder, a file or a DICOM folder, as MONAI's list of data."""
+    """Every entry of a folder, a file or a DICOM folder, as MONAI's list of data; or one file.
+
+    Raises:
+        DataError: where there is no such folder, or nothing in it.
+    """
+    if Path(folder).is_file():
+        return [{"image": folder}]
+    if not Path(folder).is_dir():
+        raise DataError(
+            f"{folder}: there is no such folder. Give one with scans: --dataset_dir SCANS."
+        )
     entries = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    if not entries:
+        raise DataError(f"{folder}: is empty. Give a folder with scans: --dataset_dir SCANS.")
     return [{"image": str(path)} for path in entries]

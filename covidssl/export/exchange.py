@@ -38,8 +38,8 @@ def write_timm(encoder: Encoder, frame: Frame | None, licence_note: str, folder:
     sha256 = save_weights(file, tensors)
     again = read_weights(file, sha256)
     count = load_strictly(encoder, {own: again[theirs] for own, theirs in names.items()}, file.name)
-    write_text(folder / "README.md", _readme(plan, licence_note))
-    write_json(folder / "config.json", _config(plan, frame))
+    write_text(folder / "README.md", _readme(plan, frame, licence_note))
+    write_json(folder / "config.json", _config(plan, frame, licence_note))
     return count
 
 
@@ -48,7 +48,7 @@ def foreign_name(name: str) -> str:
     return _DENSE_LAYER.sub(r"\1.", name.removeprefix("net."))
 
 
-def _config(plan: EncoderPlan, frame: Frame | None) -> dict[str, Any]:
+def _config(plan: EncoderPlan, frame: Frame | None, licence_note: str) -> dict[str, Any]:
     edge = frame.size if frame else 224
     dense = plan.kind == "densenet121"
     return {
@@ -68,27 +68,59 @@ def _config(plan: EncoderPlan, frame: Frame | None) -> dict[str, Any]:
             "first_conv": "features.conv0" if dense else "conv1",
             "classifier": "classifier" if dense else "fc",
         },
+        # What neither library asks for, and import-weights reads.
+        "covidssl": {
+            "norm": plan.norm,
+            "groups": plan.groups,
+            "window_hu": list(frame.window_hu) if frame else None,
+            "licence_note": licence_note,
+        },
     }
 
 
-def _readme(plan: EncoderPlan, licence_note: str) -> str:
-    norm = (
-        ""
-        if plan.norm == "batch"
-        else f"""
-Its norms are GroupNorm of at most {plan.groups} groups in the places of BatchNorm: build the
-network with them, or the weights do not fit.
-"""
-    )
+def _readme(plan: EncoderPlan, frame: Frame | None, licence_note: str) -> str:
+    window = "its window"
+    if frame is not None:
+        window = f"the window {frame.window_hu[0]:g} to {frame.window_hu[1]:g} HU"
     return f"""# A {plan.kind} for lung CT, in the layout of timm and torchvision
 
-    import timm
+Input: one channel, the picture u through {window} in [0, 1], then (u - 0.5) / 0.5, as
+`config.json` says. There is no last layer.
+
+With torchvision:
+
+```python
+{_code(plan)}```
+{_TIMM if plan.norm == "batch" else ""}
+{licence_note}
+"""
+
+
+_TIMM = """
+With timm:
 
     encoder = timm.create_model("local-dir:PATH/OF/THIS/FOLDER", pretrained=True)
+"""
 
-Input: one channel, the picture through its window in [0, 1], then (u - 0.5) / 0.5, as
-`config.json` says. There is no last layer. With torchvision: build the network with one input
-channel, and load `model.safetensors` without `fc`.
-{norm}
-{licence_note}
+
+def _code(plan: EncoderPlan) -> str:
+    """How to load the file into torchvision's network, as Python."""
+    dense = plan.kind == "densenet121"
+    first, last = ("features.conv0", "classifier") if dense else ("conv1", "fc")
+    norms = f"""
+# The norms of this network are GroupNorm, in the places of BatchNorm.
+for name, module in list(encoder.named_modules()):
+    if isinstance(module, torch.nn.BatchNorm2d):
+        encoder.set_submodule(name, torch.nn.GroupNorm({plan.groups}, module.num_features))
+"""
+    return f"""import torch
+import torchvision
+from safetensors.torch import load_file
+
+encoder = torchvision.models.{plan.kind}()
+encoder.{first} = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+encoder.{last} = torch.nn.Identity()
+{norms if plan.norm == "group" else ""}
+encoder.load_state_dict(load_file("model.safetensors"), strict=True)
+encoder.eval()
 """

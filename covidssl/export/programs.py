@@ -15,6 +15,7 @@ import torch
 
 from covidssl.errors import UsageError
 from covidssl.export.checks import Check, compare, example
+from covidssl.export.outputs import beside
 from covidssl.export.scorer import Scorer, scorer_of
 from covidssl.export.sidecar import describe
 from covidssl.files import replacing, write_json
@@ -58,7 +59,7 @@ def write_onnx(model: Model, path: Path) -> Check:
         )
         written.save(str(temporary), external_data=False)
         check = compare(scorer, _onnx_run(temporary), path.name)
-    write_json(_beside(path), describe(model.card, check))
+    write_json(beside(path), describe(model.card, check))
     return check
 
 
@@ -76,7 +77,7 @@ def write_pt2(model: Model, path: Path) -> Check:
             torch.export.save(program, temporary, extra_files={"card.json": card})
             again = torch.export.load(temporary).module()
         check = compare(scorer, again, path.name)
-    write_json(_beside(path), describe(model.card, check))
+    write_json(beside(path), describe(model.card, check))
     return check
 
 
@@ -99,10 +100,6 @@ def _traced(scorer: Scorer) -> torch.export.ExportedProgram:
     dims = {axis: torch.export.Dim(name) for axis, name in enumerate(names, start=2)}
     shapes = {"pixels": {0: torch.export.Dim("batch"), **dims}}
     return torch.export.export(scorer, (example(scorer.frame),), dynamic_shapes=shapes)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
 
 
 @contextmanager

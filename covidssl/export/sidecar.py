@@ -6,6 +6,7 @@ from typing import Any
 
 from covidssl.export.checks import Check
 from covidssl.export.scorer import levels_of
+from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model import ModelCard
 from covidssl.model_page import RULES
@@ -32,6 +33,7 @@ def describe(card: ModelCard, check: Check) -> dict[str, Any]:
             "type": "float32",
             "values": kind,
             "becomes_0_and_1": list(levels_of(frame)),
+            **window_of(frame),
             "orientation": "slices towards the head, rows towards the back, columns towards the "
             "patient's left",
         },
@@ -51,6 +53,13 @@ def describe(card: ModelCard, check: Check) -> dict[str, Any]:
         "licence_note": card.licence_note,
         "model_sha256": card.files,
     }
+
+
+def window_of(frame: Frame) -> dict[str, Any]:
+    """The window in HU, and how HU become the input where that is windowed grey."""
+    hu = frame.pixels is Pixels.HU
+    mapping = "the graph takes HU" if hu else "255 * clip((hu - low) / (high - low), 0, 1)"
+    return {"window_hu": list(frame.window_hu), "from_hu": mapping}
 
 
 def _before(card: ModelCard) -> dict[str, Any]:

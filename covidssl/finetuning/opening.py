@@ -5,15 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from covidssl.datasets import Dataset, read_dataset
 from covidssl.errors import UsageError
 from covidssl.experiments import FinetuneConfig
 from covidssl.finetuning.parts import FineTuning
 from covidssl.labelled_frames import LabelledFrames
-from covidssl.model import Model, load_model
-from covidssl.splits import Assigned, Proposed, StartsFrom, propose, refuse_early
-from covidssl.starting import Start, must_agree, must_have_levels, scan_rule, start_from
-from covidssl.training import Machines
+from covidssl.model import CLASSIFIER, Model, load_model
+from covidssl.splits import UNKNOWN, Assigned, Proposed, StartsFrom, propose, refuse_early
+from covidssl.starting import (
+    FROM_SCRATCH,
+    Start,
+    must_agree,
+    must_have_levels,
+    scan_rule,
+    start_from,
+)
+from covidssl.training import Machines, must_have_right_gradients
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,25 @@ class Opening:
     init: Model | None
     before: StartsFrom | None
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of what a run must be given again when it is resumed, as far as it is known already."""
+        return {
+            "encoder": self.start.sha256,
+            "init": self.init.card.files[CLASSIFIER] if self.init else FROM_SCRATCH,
+            "splits": self.proposed.fingerprint,
+        }
+
+    def must_learn_rightly(self, device: torch.device) -> None:
+        """Refuse a device that cannot learn what the configuration asks.
+
+        Raises:
+            UsageError: before anything is written.
+        """
+        if self.config.learns != "probe":
+            precision = self.config.training.precision
+            must_have_right_gradients(self.start.encoder.plan.dimensions, precision, device)
+
     def tuning(
         self, frames: LabelledFrames, assigned: list[Assigned], leakage: str = ""
     ) -> FineTuning:
@@ -82,11 +110,25 @@ def open_finetuning(
     dataset = read_dataset(data, config.positive_class)
     proposed = propose(dataset, config.split, config.seed, places.splits)
     init = _initial(places.init, start, config)
-    before = StartsFrom(init.learnt, init.card.leakage) if init else None
-    if before is None and start.chosen_on is not None:
-        before = StartsFrom(start.chosen_on, "")
+    if init is not None:
+        start = _continued(start, init)
+    before = None
+    if init is not None or start.chosen_on is not None:
+        before = StartsFrom(start.chosen_on, init.card.leakage if init else "")
     refuse_early(proposed, allow_leakage, before)
     return Opening(config, start, dataset, proposed, most, init, before)
+
+
+def _continued(start: Start, init: Model) -> Start:
+    """Where a model is gone on from: all of the weights are its own, and so is what they are of."""
+    return start._replace(
+        sha256=init.card.pretrained_from,
+        restoration=init.restoration.state_dict() if init.restoration else None,
+        lesion_map=init.card.lesion_map,
+        licence_note=init.card.licence_note,
+        chosen_on=init.learnt,
+        unchecked=init.card.unchecked or (UNKNOWN if init.learnt is None else ""),
+    )
 
 
 def _initial(path: Path | None, start: Start, config: FinetuneConfig) -> Model | None:

@@ -18,11 +18,11 @@ from covidssl.errors import DataError
 from covidssl.experiments import FinetuneConfig
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.lessons import Lessons, lessons
-from covidssl.model import Aggregation, Model, ModelCard, save_model
+from covidssl.model import CLASSIFIER, Aggregation, Model, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.randomness import initial_weights
 from covidssl.selection import BestOnValidation
-from covidssl.splits import UNKNOWN, Assigned, learnt_from, splits_fingerprint
+from covidssl.splits import Assigned, learnt_from, splits_fingerprint
 from covidssl.starting import Start, scan_rule
 from covidssl.training import Task, TrainingState
 from covidssl.weights import Origin, load_strictly
@@ -120,6 +120,7 @@ class FineTuning:
             burden_threshold=self.config.burden_threshold,
             lesion_map=self.start.lesion_map,
             pretrained_from=self.start.sha256,
+            continues=self.init.card.files[CLASSIFIER] if self.init else "",
             learns=self.config.learns,
             frozen_levels=self.frozen_levels,
             trained_on=Origin(
@@ -130,22 +131,14 @@ class FineTuning:
             ),
             metrics=chosen.metrics,
             leakage=self.leakage,
-            unchecked=self.unchecked,
+            unchecked=self.start.unchecked,
             splits=splits_fingerprint(self.assigned),
-            licence_note=self.init.card.licence_note if self.init else self.start.licence_note,
+            licence_note=self.start.licence_note,
             files={},
         )
-        before = self.init.learnt if self.init else self.start.chosen_on
-        learnt = learnt_from(self.assigned, self.frames.prints, before)
+        learnt = learnt_from(self.assigned, self.frames.prints, self.start.chosen_on)
         weights = state.network.state_dict()
         return save_model(folder, card, weights, self.start.restoration, learnt)
-
-    @property
-    def unchecked(self) -> str:
-        """What could not be checked for leakage, in words."""
-        if self.init is None:
-            return ""
-        return self.init.card.unchecked or (UNKNOWN if self.init.learnt is None else "")
 
     @property
     def shortage(self) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from covidssl.errors import WeightsError
-from covidssl.foreign.first_layer import Seen, fold
+from covidssl.foreign.first_layer import IMAGENET, Seen, fold
 from covidssl.foreign.layouts import Layout
+from covidssl.foreign.stated import NOTHING, Stated
 from covidssl.networks.encoder import Encoder, build_encoder
 from covidssl.networks.plan import EncoderPlan, Kind
 from covidssl.randomness import initial_weights
@@ -42,9 +43,14 @@ class Imported(NamedTuple):
 
 
 def import_encoder(
-    tensors: Mapping[str, torch.Tensor], layout: Layout, kind: Kind | None, seed: int, what: str
+    tensors: Mapping[str, torch.Tensor],
+    layout: Layout,
+    kind: Kind | None,
+    seed: int,
+    what: str,
+    stated: Stated = NOTHING,
 ) -> Imported:
-    """An encoder of a foreign state dict, with BatchNorm as it was taught.
+    """An encoder of a foreign state dict, with the norms that it was taught with.
 
     Args:
         tensors: the foreign state dict, names without wrappers.
@@ -52,23 +58,63 @@ def import_encoder(
         kind: of encoder; None for the layout's kind that fits best.
         seed: of what the file does not hold.
         what: the file, for messages.
+        stated: what is said beside the file: how the network saw grey, and in how many groups its
+            norms are.
 
     Raises:
         WeightsError: for a state dict of another architecture or layout, for one of which fewer
-            than half of the encoder's tensors or numbers could be taken, and for numbers that are
-            not finite.
+            than half of the encoder's tensors or numbers could be taken, and for numbers that no
+            training gives.
     """
     if kind is not None and kind not in layout.kinds:
         raise WeightsError(f"{what}: of this layout are {', '.join(layout.kinds)}; not '{kind}'.")
-    named = {layout.name_of(name) or "": name for name in tensors}
-    renamed = {own: tensors[foreign] for own, foreign in named.items() if own}
+    renamed = _renamed(tensors, layout, what)
     kinds = (kind,) if kind is not None else layout.kinds
-    fits = [_fit(EncoderPlan(kind=k, dimensions=layout.dimensions, norm="batch"), renamed, layout)
-            for k in kinds]  # fmt: skip
+    norm = _norm_of(renamed, stated, what)
+    plans = [
+        EncoderPlan.model_validate({"kind": k, "dimensions": layout.dimensions, **norm})
+        for k in kinds
+    ]
+    fits = [_fit(plan, renamed, layout, stated) for plan in plans]
     best = max(fits, key=lambda fit: (fit.share, not fit.surplus))
     _must_fit(best, layout, what)
     left = tuple(sorted(name for name in tensors if layout.name_of(name) is None))
-    return _filled(best, renamed, layout, left, seed, what)
+    return _filled(best, renamed, left, seed, what)
+
+
+def _renamed(
+    tensors: Mapping[str, torch.Tensor], layout: Layout, what: str
+) -> dict[str, torch.Tensor]:
+    """Tensors by the encoder's names, their axes in its order."""
+    sources: dict[str, str] = {}
+    for name in tensors:
+        own = layout.name_of(name)
+        if own is None:
+            continue
+        if own in sources:
+            raise WeightsError(
+                f"{what}: '{sources[own]}' and '{name}' are two names of one tensor. Take one of "
+                f"them out, or fetch the file again."
+            )
+        sources[own] = name
+    found = {own: tensors[name] for own, name in sources.items()}
+    if layout.axes is None:
+        return found
+    filters = len(layout.axes)
+    return {n: t.permute(layout.axes) if t.ndim == filters else t for n, t in found.items()}
+
+
+def _norm_of(tensors: Mapping[str, torch.Tensor], stated: Stated, what: str) -> dict[str, Any]:
+    """The norms of a network: GroupNorm keeps no running statistics."""
+    if not tensors or any(name.endswith(("running_mean", "running_var")) for name in tensors):
+        return {"norm": "batch"}
+    if stated.covidssl.groups is None:
+        raise WeightsError(
+            f"{what}: its norms have no running statistics, so they are no BatchNorm; in how many "
+            f"groups they are, no file of weights says. Expected BatchNorm, or what `covidssl "
+            f"export --format timm` writes, with its config.json beside it."
+        )
+    return {"norm": "group", "groups": stated.covidssl.groups}
 
 
 class _Fit(NamedTuple):
@@ -84,6 +130,7 @@ class _Fit(NamedTuple):
     shapes: Sequence[str]
     surplus: Sequence[str]
     share: float
+    seen: Seen | None
 
     @property
     def wanted(self) -> int:
@@ -91,12 +138,18 @@ class _Fit(NamedTuple):
         return len(self.matched) + len(self.missing) + len(self.shapes)
 
 
-def _fit(plan: EncoderPlan, tensors: Mapping[str, torch.Tensor], layout: Layout) -> _Fit:
+def _fit(
+    plan: EncoderPlan, tensors: Mapping[str, torch.Tensor], layout: Layout, stated: Stated
+) -> _Fit:
     with torch.device("meta"):
         wanted = {name: tuple(t.shape) for name, t in build_encoder(plan).state_dict().items()}
-    if layout.seen is not None:
-        first, (outputs, _, *filters) = next(iter(wanted.items()))
-        wanted[first] = (outputs, len(layout.seen.mean), *filters)
+    first, (outputs, _, *filters) = next(iter(wanted.items()))
+    seen = layout.seen
+    said = stated.seen
+    if seen is not None and said is not None and _inputs(tensors, first) == len(said.mean):
+        seen = said
+    if seen is not None:
+        wanted[first] = (outputs, len(seen.mean), *filters)
     weights = {name for name in wanted if not name.endswith(_COUNTER)}
     there = sorted(weights & tensors.keys())
     matched = [name for name in there if tuple(tensors[name].shape) == wanted[name]]
@@ -113,7 +166,13 @@ def _fit(plan: EncoderPlan, tensors: Mapping[str, torch.Tensor], layout: Layout)
         ],
         sorted(tensors.keys() - wanted.keys()),
         share,
+        seen,
     )
+
+
+def _inputs(tensors: Mapping[str, torch.Tensor], first: str) -> int:
+    """Channels that the first layer takes; 0 where there is none."""
+    return tensors[first].shape[1] if first in tensors and tensors[first].ndim > 1 else 0
 
 
 def _must_fit(fit: _Fit, layout: Layout, what: str) -> None:
@@ -130,6 +189,13 @@ def _must_fit(fit: _Fit, layout: Layout, what: str) -> None:
         )
         if names
     ]
+    first = "net.features.conv0.weight" if fit.plan.kind == "densenet121" else "net.conv1.weight"
+    if layout.seen is IMAGENET and [name.split()[0] for name in fit.shapes] == [first]:
+        raise WeightsError(
+            f"{what}: {fit.shapes[0]}. Three channels (RGB) are expected, or one with a "
+            f"config.json beside the file that says its mean and std (timm's pretrained_cfg): "
+            f"without them nobody knows how it saw a grey value. Nothing was written."
+        )
     raise WeightsError(
         f"{what}: these tensors are not those of a {fit.plan.dimensions}D {fit.plan.kind} in this "
         f"layout: {len(fit.matched)} of {fit.wanted} match ({fit.share:.0%} of the "
@@ -142,7 +208,6 @@ def _must_fit(fit: _Fit, layout: Layout, what: str) -> None:
 def _filled(
     fit: _Fit,
     tensors: Mapping[str, torch.Tensor],
-    layout: Layout,
     left: tuple[str, ...],
     seed: int,
     what: str,
@@ -152,15 +217,9 @@ def _filled(
     own = encoder.state_dict()
     missed = set(own) - set(fit.matched) - {name for name in own if name.endswith(_COUNTER)}
     for name in fit.matched:
-        values = tensors[name].to(own[name].dtype)
-        if not torch.isfinite(values).all():
-            raise WeightsError(
-                f"{what}: '{name}' holds numbers that are not finite. The training that wrote it "
-                f"has failed; take an earlier file."
-            )
-        own[name] = values
-    if layout.seen is not None and next(iter(own)) in fit.matched:
-        _fold_first(own, layout.seen)
+        own[name] = _sound(name, tensors[name], what).to(own[name].dtype)
+    if fit.seen is not None and next(iter(own)) in fit.matched:
+        _fold_first(own, fit.seen, what)
     # Those of a bottleneck are of type B in every file, and layer 1 has one too.
     written = _identity_shortcuts(own, missed) if fit.plan.kind == "resnet18" else ()
     encoder.load_state_dict(own, strict=True)
@@ -168,7 +227,24 @@ def _filled(
     return Imported(encoder.eval(), tuple(fit.matched), drawn, left, written)
 
 
-def _fold_first(own: dict[str, torch.Tensor], seen: Seen) -> None:
+def _sound(name: str, tensor: torch.Tensor, what: str) -> torch.Tensor:
+    """A tensor as it may come out of a training, in single precision."""
+    values = tensor.float()
+    if not tensor.is_floating_point():
+        wrong = f"holds whole numbers ({tensor.dtype}): the file was quantised. Take the one before"
+    elif not torch.isfinite(values).all():
+        wrong = (
+            "holds numbers that are not finite. The training that wrote it has failed; take an "
+            "earlier file"
+        )
+    elif name.endswith("running_var") and (values < 0).any():
+        wrong = "holds a variance below 0. The file is damaged; fetch it again"
+    else:
+        return values
+    raise WeightsError(f"{what}: '{name}' {wrong}.")
+
+
+def _fold_first(own: dict[str, torch.Tensor], seen: Seen, what: str) -> None:
     """Fold the first convolution; its constant goes into its bias, or into the norm behind it."""
     names = list(own)
     first, rest = names[0], names[1:]
@@ -177,7 +253,14 @@ def _fold_first(own: dict[str, torch.Tensor], seen: Seen) -> None:
     if bias in own:
         own[bias] = own[bias] + constant
         return
-    mean = next(name for name in rest if name.endswith("running_mean"))
+    mean = next((name for name in rest if name.endswith("running_mean")), None)
+    if mean is None:
+        if constant.abs().max() > 0:
+            raise WeightsError(
+                f"{what}: its first layer is followed by GroupNorm, into which its mean "
+                f"{list(seen.mean)} cannot be folded. Expected one channel with mean 0.5."
+            )
+        return
     own[mean] = own[mean] - constant
 
 

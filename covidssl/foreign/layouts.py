@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from covidssl.foreign.first_layer import FROM_0_TO_1, IMAGENET, Seen
+from covidssl.hounsfield import Window
 from covidssl.networks.plan import Dimensions, Kind
 
 LayoutName = Literal["torchvision", "timm", "medicalnet", "models_genesis"]
@@ -24,6 +25,9 @@ class Layout(NamedTuple):
             numbers, so that nothing can be folded.
         whole: whether every tensor of the encoder must be in the file.
         licence_note: what is known of the terms, for the card.
+        axes: where the axes (O, I, Z, Y, X) of an encoder's filter stand in its own; None where
+            they are so already.
+        window_hu: through which the network saw HU, where that is known.
     """
 
     kinds: tuple[Kind, ...]
@@ -32,6 +36,8 @@ class Layout(NamedTuple):
     seen: Seen | None
     whole: bool
     licence_note: str
+    axes: tuple[int, ...] | None = None
+    window_hu: Window | None = None
 
 
 _CHECK = (
@@ -93,5 +99,7 @@ LAYOUTS: Mapping[LayoutName, Layout] = {
         "Weights in the layout of Models Genesis (Zhou et al. 2019, arXiv:1908.06912), which were "
         "taught on chest CT of LUNA 2016. What the terms are is said where the file was had."
         + _CHECK,
+        # infinite_generator_3D.py of its authors: cubes are (x, y, z), HU go from -1000 to 1000.
+        axes=(0, 1, 4, 3, 2), window_hu=(-1000.0, 1000.0),
     ),
 }  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,12 @@ from typing import Any
 import torch
 
 from covidssl.errors import WeightsError
-from covidssl.weights import read_weights
+from covidssl.weights import MOST_BYTES, read_weights
 
-MOST_BYTES = 4 * 2**30
-"""A file larger than this is no encoder: a ResNet-50 takes 0.1 GiB."""
+log = logging.getLogger(__name__)
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
-_PREFIXES = ("module.", "model.", "backbone.", "encoder.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -33,14 +34,15 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file.")
-    size = path.stat().st_size
+    size = _unpacked_bytes(path)
     if size > MOST_BYTES:
         raise WeightsError(
             f"{path}: {size / 2**30:.1f} GiB are no encoder; at most {MOST_BYTES // 2**30} GiB are "
             f"read. Give the file of the weights alone, without the optimiser's state."
         )
     safe = path.suffix == ".safetensors"
-    tensors = _without_prefixes(_named_tensors(read_weights(path) if safe else _unpickled(path)))
+    named = _named_tensors(read_weights(path) if safe else _unpickled(path))
+    tensors = _without_prefixes(path, named)
     if not tensors:
         raise WeightsError(
             f"{path}: holds no named tensors. Expected a state dict (names to tensors), alone or "
@@ -48,6 +50,16 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         )
     _must_be_numbers(path, tensors)
     return tensors
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """What a file takes in memory at least: the records of a zip may be packed."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as records:
+            return max(size, sum(record.file_size for record in records.infolist()))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return size
 
 
 def _unpickled(path: Path) -> object:
@@ -82,26 +94,32 @@ def _refused(path: Path, said: str) -> str:
     )
 
 
-def _named_tensors(content: object) -> dict[str, torch.Tensor]:
+def _named_tensors(content: object, depth: int = 3) -> dict[str, torch.Tensor]:
     """The state dict in what a file holds; an empty one where there is none."""
-    for _ in range(3):  # wrappers may stand in wrappers
-        if not isinstance(content, Mapping):
-            return {}
-        inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-        if not inner:
-            break
-        content = inner[0]
-    found: Mapping[Any, Any] = content if isinstance(content, Mapping) else {}
-    return {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    if not isinstance(content, Mapping):
+        return {}
+    if depth:  # wrappers may stand in wrappers, and the first of them may be empty
+        for key in _WRAPPERS:
+            found = _named_tensors(content.get(key), depth - 1)
+            if found:
+                return found
+    held: Mapping[Any, Any] = content
+    return {str(name): value for name, value in held.items() if isinstance(value, torch.Tensor)}
 
 
-def _without_prefixes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _without_prefixes(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors without what stands before the names of more than half of them; others are left."""
     found = dict(tensors)
     while found:
-        shared = [p for p in _PREFIXES if all(name.startswith(p) for name in found)]
-        if not shared:
+        counts = {p: sum(name.startswith(p) for name in found) for p in _PREFIXES}
+        prefix = max(counts, key=lambda p: counts[p])
+        if 2 * counts[prefix] <= len(found):
             break
-        found = {name.removeprefix(shared[0]): value for name, value in found.items()}
+        others = sorted(name for name in found if not name.startswith(prefix))
+        if others:
+            log.warning("%s: %d tensors are not of the network '%s' and were left (first: %s)",
+                        path, len(others), prefix, others[0])  # fmt: skip
+        found = {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix)}
     return found
 
 

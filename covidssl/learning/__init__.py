@@ -3,5 +3,6 @@
 from covidssl.learning.keeping import Notes
 from covidssl.learning.loop import STOPPED_EARLY, Learning, OnStep, learn
 from covidssl.learning.step_files import last_tenth
+from covidssl.learning.together import Together
 
-__all__ = ["STOPPED_EARLY", "Learning", "Notes", "OnStep", "last_tenth", "learn"]
+__all__ = ["STOPPED_EARLY", "Learning", "Notes", "OnStep", "Together", "last_tenth", "learn"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,15 +25,37 @@ _CURVE_POINTS = 2000
 
 
 class Board(SummaryWriter):
-    """TensorBoard, which remembers the newest number of each kind, so that it can be shown."""
+    """TensorBoard, which remembers the newest number of each kind, so that it can be shown.
 
-    def __init__(self, folder: Path, from_step: int) -> None:
-        super().__init__(str(folder), purge_step=from_step)
+    It is given up, with a warning, when the disk is full: it is not worth a run.
+    """
+
+    def __init__(self, folder: Path, from_step: int, flush_secs: float = 120) -> None:
+        # What it purges begins with the step that it is given.
+        super().__init__(str(folder), purge_step=from_step + 1, flush_secs=flush_secs)
         self.newest: dict[str, float] = {}
+        self._is_given_up = False
 
     def add_scalar(self, tag: str, scalar_value: Any, *more: Any, **named: Any) -> None:
         self.newest[tag] = float(scalar_value)
-        super().add_scalar(tag, scalar_value, *more, **named)
+        if not self._is_given_up:
+            with self._giving_up():
+                super().add_scalar(tag, scalar_value, *more, **named)
+
+    def close(self) -> None:
+        with self._giving_up():
+            super().close()
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not is_full(error):
+                raise
+            if not self._is_given_up:
+                log.warning("TensorBoard's events could not be written, the disk is full.")
+            self._is_given_up = True
 
 
 class Books:
@@ -58,7 +81,7 @@ class Books:
 
     def __enter__(self) -> Self:
         self._open.enter_context(self._metrics)
-        self._open.callback(self._close_board)
+        self._open.callback(self.board.close)
         self._open.callback(self._draw)
         self._view = self._open.enter_context(viewed(self.shown))
         return self
@@ -104,14 +127,6 @@ class Books:
             )
         except NoRoomError as error:
             log.warning("%s", error)  # a picture is not worth a run
-
-    def _close_board(self) -> None:
-        try:
-            self.board.close()
-        except OSError as error:
-            if not is_full(error):
-                raise
-            log.warning("TensorBoard's events could not be written, the disk is full.")
 
 
 def _thinned(curve: list[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from covidssl.errors import EndedElsewhereError, StoppedError
 from covidssl.files import write_json
 from covidssl.learning.books import Books
 from covidssl.learning.keeping import Keeping, Notes
+from covidssl.learning.together import Together
 from covidssl.rehearsal import saying_what_fits
 from covidssl.training import (
     NonFiniteLossError,
@@ -25,7 +27,6 @@ from covidssl.training import (
     Task,
     TrainingPlan,
     TrainingState,
-    largest_over_processes,
     loader,
     process_of,
     train,
@@ -88,47 +89,72 @@ def learn(
     Raises:
         NonFiniteLossError: after `nonfinite.json` was written, which makes the batch again.
         StoppedError: when a signal asked for it, after the step at hand and a checkpoint.
-        EndedElsewhereError: in the other processes, when the first one raises one of these.
         NoRoomError: when the disk is full.
-        TrainingError: when the device has not enough memory; it says which batch would fit.
+        TrainingError: when the device has not enough memory (it says which batch would fit), when
+            checkpoints cannot be read, or when another process has failed.
+        EndedElsewhereError: in a process that is not the first, when another one has failed.
     """
-    fabric, plan = what.fabric, what.plan
-    keeping = Keeping(what.out, fabric, state, plan, what.checkpoint_every)
-    with StopSignals() as signals:
+    plan, together = what.plan, Together(what.fabric)
+    keeping = Keeping(what.out, together, state, plan, what.checkpoint_every)
+    with StopSignals() as signals, ExitStack() as opened:
         notes = keeping.begin(first)
         if STOPPED_EARLY in notes:
             return notes
-        parts = tuple(what.task.parts)
-        mine = fabric.is_global_zero
-        with Books(what.out, parts, state.step, plan.steps) if mine else nullcontext() as books:
-            for report in _steps(what, state):
-                early = False
-                if books is not None:
-                    books.write(report)
-                    early = bool(on_step(report, notes, books.board))
-                    books.show(report)
-                # What one process was told, or wants, all of them do.
-                caught, ended = largest_over_processes(fabric, signals.caught, int(early))
-                if ended:
-                    notes[STOPPED_EARLY] = float(report.step)
-                if caught or ended or keeping.is_due():
-                    keeping.save(notes)
-                if caught:
-                    raise _stopped(what, caught, state.step)
-                if ended:
-                    log.info("%s: ended early, at step %d.", what.out.name, report.step)
-                    break
+        books = _open_books(what, state, together, opened)
+
+        def after(report: StepReport) -> list[int]:
+            """What the first process does with a step; whether to end, and the signal caught."""
+            if books is None:
+                return [0, signals.caught]
+            books.write(report)
+            early = bool(on_step(report, notes, books.board))
+            books.show(report)
+            if early:
+                notes[STOPPED_EARLY] = float(report.step)
+            if early or signals.caught or keeping.is_due():
+                keeping.save(notes)
+            return [int(early), signals.caught]
+
+        for report in _steps(what, state, together):
+            # What one process was told, or wants, all of them do.
+            ended, caught = together.all_do(partial(after, report))
+            if ended:
+                notes[STOPPED_EARLY] = float(report.step)
+            if caught:
+                keeping.see_that_it_is_saved(notes)
+                raise _stopped(what, caught, state.step)
+            if ended:
+                log.info("%s: ended early, at step %d.", what.out.name, report.step)
+                break
     return notes
 
 
-def _steps(what: Learning, state: TrainingState) -> Iterator[StepReport]:
+def _open_books(
+    what: Learning, state: TrainingState, together: Together, opened: ExitStack
+) -> Books | None:
+    """The books, in the first process."""
+    found: list[Books] = []
+
+    def work() -> list[int]:
+        if together.first:
+            books = Books(what.out, tuple(what.task.parts), state.step, what.plan.steps)
+            found.append(opened.enter_context(books))
+        return []
+
+    together.all_do(work)
+    return found[0] if found else None
+
+
+def _steps(what: Learning, state: TrainingState, together: Together) -> Iterator[StepReport]:
     """The reports of the steps to come; a step that cannot be taken is written down."""
     count = len(what.data)  # type: ignore[arg-type]  # every dataset of ours has a length
     batches = loader(what.data, count, what.plan, what.seed, state.step, process_of(what.fabric))
     try:
-        yield from train(what.fabric, state, batches, what.task, what.plan, what.seed)
+        with together.noticing_who_is_gone():
+            yield from train(what.fabric, state, batches, what.task, what.plan, what.seed)
     except NonFiniteLossError as error:
-        if not what.fabric.is_global_zero:
+        # The loss is that of all processes: all of them come here.
+        if not together.first:
             raise EndedElsewhereError(str(error)) from error
         write_json(what.out / "nonfinite.json", {"step": error.step, "seed": error.seed})
         raise
@@ -139,7 +165,6 @@ def _stopped(what: Learning, caught: int, step: int) -> StoppedError | EndedElse
         f"{what.out}: stopped by {signal.Signals(caught).name} after step {step}, of which there "
         f"is a checkpoint. Go on with --resume."
     )
-    what.fabric.barrier()  # none ends before the checkpoint is written
     if what.fabric.is_global_zero:
         return StoppedError(text, caught)
     return EndedElsewhereError(text)

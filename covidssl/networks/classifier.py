@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
 import torch
@@ -9,6 +10,15 @@ from torch import nn
 
 from covidssl.networks.encoder import Encoder
 from covidssl.networks.heads import HeadPlan, SliceScores, build_attention, weights_in_scans
+
+
+def pooled_levels(levels: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Mean, then maximum of each feature map (B, C, [Z,] Y, X): (B, 2 C) of each level."""
+    pooled = []
+    for level in levels:
+        axes = tuple(range(2, level.ndim))
+        pooled.append(torch.cat((level.mean(axes), level.amax(axes)), dim=1))
+    return pooled
 
 
 class CovidClassifier(nn.Module):
@@ -42,11 +52,7 @@ class CovidClassifier(nn.Module):
 
     def pooled(self, unit: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, F) before scaling, shallow levels first; mean, then maximum."""
-        axes = tuple(range(2, unit.ndim))
-        levels = self.encoder(unit)
-        return torch.cat(
-            [pool for level in levels for pool in (level.mean(axes), level.amax(axes))], dim=1
-        )
+        return torch.cat(pooled_levels(self.encoder(unit)), dim=1)
 
     def set_feature_scale(self, mean: torch.Tensor, scale: torch.Tensor) -> None:
         """Fix the centre and scale (F,) of the pooled features; a scale of 0 counts as 1."""

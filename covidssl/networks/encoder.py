@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from math import prod
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from covidssl.errors import UsageError
 from covidssl.networks.plan import EncoderPlan
@@ -41,10 +43,31 @@ class Encoder(nn.Module, ABC):
             wanted = "(B, 1, H, W)" if axes == 2 else "(B, 1, D, H, W)"
             raise ValueError(f"An encoder of {axes}D takes {wanted}, got {tuple(unit.shape)}.")
         _must_have_right_gradients(unit)
+        self._must_have_statistics(unit)
         # Centred, so that air is -1 and soft tissue about +0.4.
         # Channels last: twice as fast on a CPU.
         centred = self.padded(unit) * 2.0 - 1.0
         return self.levels_of(centred.contiguous(memory_format=memory_format(axes)))
+
+    def _must_have_statistics(self, unit: torch.Tensor) -> None:
+        """Refuse to learn with BatchNorm from a deepest level of one value a feature.
+
+        Raises:
+            UsageError: that says what to take instead.
+        """
+        if self.plan.norm != "batch" or not self.training:
+            return
+        deepest = [-(-edge // self.strides[-1]) for edge in unit.shape[2:]]
+        if unit.shape[0] * prod(deepest) > 1:
+            return
+        parts = [part for module in self.stages()[-1] for part in module.modules()]
+        if any(isinstance(part, _BatchNorm) and part.training for part in parts):
+            raise UsageError(
+                f"encoder.norm batch: one frame of {tuple(unit.shape[2:])} leaves one value of "
+                f"each feature at the deepest level (stride {self.strides[-1]}), which has no "
+                f"variance. Raise training.batch_size (or lower training.accumulate), take a "
+                f"larger frame.size, freeze the encoder (learns: head), or set encoder.norm=group."
+            )
 
     def padded(self, unit: torch.Tensor) -> torch.Tensor:
         """The picture, its border repeated at the far ends up to multiples of the last stride."""

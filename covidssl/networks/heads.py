@@ -22,7 +22,7 @@ class HeadPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["linear", "attention"] = "linear"
-    attention_features: int = Field(64, ge=1)
+    attention_features: int = Field(64, ge=1, le=4096)
 
 
 class SliceScores(NamedTuple):

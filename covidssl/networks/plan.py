@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,11 @@ LesionMap = Literal["decoder", "bottleneck", "none"]
 """What a restoration network predicts the lesion map from, if at all."""
 
 UNET_CHANNELS = (16, 32, 64, 96, 128)
+MOST_LEVELS = 10
+"""The deepest level of so many is 512 times smaller than the picture."""
+
+Width = Annotated[int, Field(ge=1, le=4096)]
+"""Features of a layer; no network of pictures is wider."""
 
 
 class Built(NamedTuple):
@@ -53,9 +58,9 @@ class EncoderPlan(BaseModel):
 
     kind: Kind = "unet"
     dimensions: Dimensions = 2
-    channels: tuple[int, ...] = Field(UNET_CHANNELS, min_length=2)
+    channels: tuple[Width, ...] = Field(UNET_CHANNELS, min_length=2, max_length=MOST_LEVELS)
     norm: Literal["group", "batch"] = "group"
-    groups: int = Field(8, ge=1)
+    groups: int = Field(8, ge=1, le=4096)
 
     @model_validator(mode="before")
     @classmethod

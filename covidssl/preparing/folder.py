@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from covidssl.errors import UsageError
+from covidssl.folder_lock import alone_in
 from covidssl.preparing.one_scan import PICTURES
 from covidssl.store.record import FORMAT, RECORD, SCANS, UNFINISHED, ScanRecord, short_name
 
-LOCK = ".lock"
+LOCKS = ".*lock"
+"""Of this store, and of the run folder that it lies in."""
+
 PARTS = ".*.part*"
 """What a kill leaves of a file that was being written, see `covidssl.files.replacing`."""
 
@@ -61,37 +63,19 @@ def checked(path: Path, resume: bool) -> dict[str, Any]:
 
 def _names(path: Path) -> set[str]:
     names = {entry.name for entry in path.iterdir()}
-    return {name for name in names if name != LOCK and not fnmatch(name, PARTS)}
+    return {name for name in names if not (fnmatch(name, LOCKS) or fnmatch(name, PARTS))}
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_filling(folder: Path) -> AbstractContextManager[None]:
     """Keep other processes out of a store's folder, where the file system can.
 
     Raises:
         UsageError: when another one is in it.
     """
-    with (folder / LOCK).open("ab") as file:
-        if not _locked(file):
-            raise UsageError(
-                f"{folder}: another prepare is filling it. Wait until that one has ended, or "
-                f"choose another folder."
-            )
-        yield
-
-
-def _locked(file: IO[bytes]) -> bool:
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems have no locks
-        pass
-    return True
+    refusal = (
+        "another prepare is filling it. Wait until that one has ended, or choose another folder."
+    )
+    return alone_in(folder, ".lock", refusal)
 
 
 def remove_leftovers(folder: Path) -> None:

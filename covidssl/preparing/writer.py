@@ -16,7 +16,7 @@ from covidssl.io import Choice, Policy, ScanFiles, choose_series
 from covidssl.manifest import NAME as MANIFEST
 from covidssl.manifest import ManifestRow, write_manifest
 from covidssl.preparing.engines import Engine, records_of
-from covidssl.preparing.folder import alone_in, checked, remove_leftovers, remove_unowned
+from covidssl.preparing.folder import alone_filling, checked, remove_leftovers, remove_unowned
 from covidssl.preparing.one_scan import PICTURES, Job
 from covidssl.store import FORMAT, RECORD, UNFINISHED, Store, group_of
 from covidssl.store.index import columns_of, write_index
@@ -87,7 +87,7 @@ class StoreWriter:
                 store, or one of another format; or when another process is filling it.
         """
         before = checked(job.folder, resume)
-        with alone_in(job.folder):
+        with alone_filling(job.folder):
             if job.lungs_folder is None and before.get("options", {}).get("lungs") == "given":
                 log.warning("The store was made with --lungs, and now lungs are found without.")
             remove_leftovers(job.folder)
@@ -101,7 +101,7 @@ class StoreWriter:
         return writer
 
     def __enter__(self) -> Self:
-        self._open.enter_context(alone_in(self.job.folder))
+        self._open.enter_context(alone_filling(self.job.folder))
         self._journal = self._open.enter_context((self.job.folder / JOURNAL).open("ab"))
         return self
 

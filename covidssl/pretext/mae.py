@@ -20,7 +20,7 @@ from covidssl.augment import AugmentRanges
 from covidssl.networks.encoder import Encoder
 from covidssl.networks.unet import RestorationUNet
 from covidssl.pretext.clean import CleanSlices
-from covidssl.pretext.pretexts import AS_SETS_DIFFER, Pretext, Setting
+from covidssl.pretext.pretexts import AS_SETS_DIFFER, Course, Pretext, Setting
 from covidssl.pretext.restoring import RestorationBatch, restored_beside
 from covidssl.pretext.views import seen
 from covidssl.randomness import torch_generator
@@ -50,22 +50,39 @@ class MaePretext(Pretext):
     def task(self, setting: Setting) -> MaeTask:
         return MaeTask(self, setting)
 
+    def misfits(self, course: Course) -> list[str]:
+        found = super().misfits(course)
+        seen_at_once = self.patch or course.frame
+        if math.prod(_grid(self, seen_at_once)) < 2:
+            found.append(
+                f"pretext.mask_patch {self.mask_patch} hides the whole of "
+                f"{list(seen_at_once)} pixels at once, and nothing would be left to fill it from: "
+                f"set pretext.mask_patch to less than the longest edge"
+            )
+        return found
+
 
 def sample_masks(
     plan: MaePretext, generator: torch.Generator, n: int, shape: tuple[int, ...]
 ) -> torch.Tensor:
     """Draw `n` masks (n, 1, [Z,] Y, X), True where hidden: as many patches of every picture.
 
-    At least one patch is hidden, and one is not.
+    At least one patch is hidden, and one is not; `MaePretext.misfits` refuses a picture that is
+    one patch.
     """
-    grid = [math.ceil(edge / plan.mask_patch) for edge in shape]
+    grid = _grid(plan, shape)
     patches = math.prod(grid)
-    hidden = min(max(1, round(plan.mask_ratio * patches)), max(1, patches - 1))
+    hidden = min(max(1, round(plan.mask_ratio * patches)), patches - 1)
     rank = torch.rand((n, patches), generator=generator).argsort(1).argsort(1)
     mask = (rank < hidden).view(n, 1, *grid)
     for axis, edge in enumerate(shape, start=2):
         mask = mask.repeat_interleave(plan.mask_patch, dim=axis).narrow(axis, 0, edge)
     return mask
+
+
+def _grid(plan: MaePretext, shape: tuple[int, ...]) -> list[int]:
+    """Patches along every axis."""
+    return [math.ceil(edge / plan.mask_patch) for edge in shape]
 
 
 def hide(unit: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -88,6 +88,21 @@ class Pretext(BaseModel, ABC):
         """The part of the frames that one step learns from."""
         return cut_patches(CleanSlices(*slices), self.patch, setting.seed, share)
 
+    def largest_batch(self, pictures: int) -> int:
+        """The largest batch that can be learnt from, of so many pictures."""
+        return pictures
+
+    def shortage(self, pictures: int, batch: int) -> str:
+        """Why a batch of this size cannot be learnt from on so few pictures, in words."""
+        if self.needs_whole_batch and pictures < batch:
+            return (
+                f"there are {pictures} pictures to learn from, fewer than training.batch_size "
+                f"{batch}: a batch would hold some of them more than once, and this pretext would "
+                f"tell a picture from itself. Give more, or set training.batch_size={pictures} or "
+                f"less"
+            )
+        return ""
+
     def misfits(self, course: Course) -> list[str]:
         """What does not go with the rest of a configuration, in words that name the keys."""
         frame, _, training = course

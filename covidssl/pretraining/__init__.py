@@ -1,9 +1,11 @@
 """The parts of pretraining: what it begins with, how it is watched, and what it hands on."""
 
 from covidssl.pretraining.handing_on import HandingOn
+from covidssl.pretraining.labelled import labelled_set
 from covidssl.pretraining.parts import (
     Pretraining,
     begin_pretraining,
+    must_have_pictures,
     must_have_whole_batches,
     opened,
 )
@@ -26,6 +28,8 @@ __all__ = [
     "Watching",
     "begin_pretraining",
     "begin_watching",
+    "labelled_set",
+    "must_have_pictures",
     "must_have_whole_batches",
     "opened",
     "quality_summary",

@@ -14,10 +14,12 @@ from covidssl.experiments import PretrainConfig
 from covidssl.networks.encoder import build_encoder
 from covidssl.pack import Pack
 from covidssl.pretext import PretextTask, Setting
+from covidssl.quality import ChosenOn, read_chosen_on
 from covidssl.randomness import initial_weights
 from covidssl.starting import FROM_SCRATCH, start_pretraining
 from covidssl.store import Store
-from covidssl.training import TrainingState
+from covidssl.training import TrainingState, must_have_right_gradients
+from covidssl.weights import EncoderCard
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,16 @@ class Pretraining:
         slices: all pictures of the store.
         state: the first one.
         init_sha256: of the weights that it starts from; `none` from scratch.
+        chosen_before: the labelled scans that chose them.
+        init: the card of those weights; None from scratch.
     """
 
     config: PretrainConfig
     slices: StoredPictures
     state: TrainingState
     init_sha256: str
+    chosen_before: ChosenOn = ChosenOn()
+    init: EncoderCard | None = None
 
     @cached_property
     def task(self) -> PretextTask:
@@ -69,11 +75,15 @@ def begin_pretraining(
         CovidsslError: for a batch that cannot be shared, or weights that cannot be loaded.
     """
     must_have_whole_batches(config, processes)
+    if config.pretext.teaches:
+        precision = config.training.precision
+        must_have_right_gradients(config.encoder.dimensions, precision, device)
     with initial_weights(config.seed):
         network = config.pretext.network(build_encoder(config.encoder))
-    sha256 = FROM_SCRATCH
+    card, chosen = None, ChosenOn()
     if init is not None:
-        sha256 = start_pretraining(network, init, config.frame, config.encoder)
+        card = start_pretraining(network, init, config.frame, config.encoder)
+        chosen = read_chosen_on(init)
     # Before the optimiser: its state must lie where the weights are when a run is resumed.
     network.to(device)
     plan = config.training
@@ -82,7 +92,23 @@ def begin_pretraining(
         plan.learning_rate,
         weight_decay=plan.weight_decay,
     )
-    return Pretraining(config, slices, TrainingState(network, optimizer), sha256)
+    sha256 = FROM_SCRATCH if card is None else card.sha256
+    return Pretraining(config, slices, TrainingState(network, optimizer), sha256, chosen, card)
+
+
+def must_have_pictures(config: PretrainConfig, pictures: int) -> None:
+    """Refuse a pretext that compares pictures where there are too few of them to compare.
+
+    Args:
+        config: what is trained, and how.
+        pictures: that are learnt from.
+
+    Raises:
+        UsageError: when a picture would be told from itself at every turn.
+    """
+    shortage = config.pretext.shortage(pictures, config.training.batch_size)
+    if shortage:
+        raise UsageError(f"pretext.kind {config.pretext.kind}: {shortage}.")
 
 
 def must_have_whole_batches(config: PretrainConfig, processes: int) -> None:

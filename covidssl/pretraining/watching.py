@@ -9,31 +9,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.utils.data import Subset
 from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.clean_slices import StoredPictures
-from covidssl.datasets import read_dataset
-from covidssl.errors import UsageError
 from covidssl.experiments import PretrainConfig
 from covidssl.figures import quality_figure
 from covidssl.files import read_csv, write_bytes
 from covidssl.lesions import LesionRanges
-from covidssl.networks.unet import RestorationUNet
 from covidssl.pretext import CleanSlices, PerlinPretext
-from covidssl.progress import track
+from covidssl.pretraining.labelled import lifts_lesions
+from covidssl.pretraining.parts import Pretraining
 from covidssl.quality import (
     BEST,
     BEST_STEP,
+    ChosenOn,
     HeldOut,
     LesionSet,
     ProbeSet,
     QualityWatch,
     draw_lesion_set,
     hold_out,
-    load_probe_set,
-    metric_of,
     row_at,
     rows_before,
     write_chosen_on,
@@ -46,7 +42,6 @@ from covidssl.weights import read_weights
 log = logging.getLogger(__name__)
 
 BEST_FILES, FIGURE = "best-", "quality.png"
-NO_LABELS = "none"
 
 Weights = dict[str, torch.Tensor]
 
@@ -84,6 +79,7 @@ class Watching:
         learnt: those that are learnt from, all but those of scans held out.
         out: the run folder.
         steps: of the plan.
+        chosen: the labelled scans that choose among its encoders, or chose what it starts from.
     """
 
     watch: QualityWatch
@@ -91,6 +87,7 @@ class Watching:
     learnt: Subset[CleanSlices]
     out: Path
     steps: int
+    chosen: ChosenOn
 
     def first(self, state: TrainingState) -> None:
         """Measure the first weights: what all that is learnt is held against."""
@@ -117,7 +114,7 @@ class Watching:
                 self.watch.plan.patience or 0, notes[BEST], notes[BEST_STEP],
             )  # fmt: skip
         best = Kept(weights, report.step, self._metrics(report.step), f"the best by {self._rule}")
-        return Look(best if judged.best else None, judged.stop)
+        return Look(best if judged.best and self.watch.keeps_best else None, judged.stop)
 
     def kept(self, state: TrainingState, notes: Notes) -> Kept:
         """The best weights by the rule, or the last ones, as the plan says."""
@@ -151,45 +148,32 @@ class Watching:
         write_bytes(self.out / FIGURE, quality_figure(steps, columns, best))
 
 
-def begin_watching(
-    config: PretrainConfig, network: nn.Module, slices: StoredPictures, run: RunFolder
-) -> Watching:
-    """Hold scans out, read the labelled set, draw the lesions, and record what is used for what.
+def begin_watching(begun: Pretraining, probed: ProbeSet | None, run: RunFolder) -> Watching:
+    """Hold scans out, draw the lesions, and record what is used for what.
 
     Of several processes the first one alone measures; all of them learn from the same pictures.
 
-    Raises:
-        CovidsslError: when the labelled set or the rule cannot be used, or is another than the one
-            that the run was started with.
+    Args:
+        begun: what is trained, and how.
+        probed: labelled scans, where there are some and this process is the first.
+        run: the run folder.
     """
-    # What a comparator restores are no lesions.
-    restores = isinstance(network, RestorationUNet) and isinstance(config.pretext, PerlinPretext)
-    plan = config.quality
-    if plan.labelled is not None and plan.every is None:
-        raise UsageError(
-            "There is a labelled set to probe on (--probe-data), and quality.every is null: give "
-            "the steps between evaluations, such as --set quality.every=200."
-        )
+    config, slices, before = begun.config, begun.slices, begun.chosen_before
+    plan, network = config.quality, begun.state.network
     held = hold_out(slices, plan)
     learnt = Subset(slices, held.learnt.tolist())
-    lesions = probed = dataset = None
-    if plan.every is not None:
-        # In all processes, so that all of them refuse what can be seen without a picture.
-        metric_of(plan, plan.labelled is not None, restores)
-        if plan.labelled is not None:
-            dataset = read_dataset(plan.labelled, plan.positive_class)
-    if plan.every is not None and run.writes:
-        if dataset is not None:
-            probed = load_probe_set(dataset, plan, config.frame, track)
-        run.note_data(probe=probed.frames.fingerprint if probed else NO_LABELS)
-        lesions = _lesion_set(config, slices, held) if restores else None
+    lesions = None
+    if plan.every is not None and run.writes and lifts_lesions(config, network):
+        lesions = _lesion_set(config, slices, held)
     watch = QualityWatch(plan, network, lesions, probed, run.path)
-    chooses = plan.keep == "best" or plan.patience is not None
-    if probed is not None and chooses and watch.metric in ("probe_auroc", "knn_auroc"):
-        write_chosen_on(run.path, probed.learnt)
     if watch.sees:
         run.note(quality=_record(watch, held, lesions, probed))
-    return Watching(watch, slices, learnt, run.path, config.training.steps)
+    chosen = before
+    if run.writes:
+        # Where nothing is learnt, there is one encoder alone, and nothing to choose.
+        choosing = probed if config.pretext.teaches and watch.labels_choose else None
+        chosen = write_chosen_on(run.path, choosing.learnt if choosing else None, before)
+    return Watching(watch, slices, learnt, run.path, config.training.steps, chosen)
 
 
 def quality_summary(watching: Watching, state: TrainingState, kept: Kept) -> dict[str, Any]:

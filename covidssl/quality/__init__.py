@@ -1,6 +1,6 @@
 """How good an encoder is while it is pretrained: probes on labels, pseudo-lesions without them."""
 
-from covidssl.quality.chosen_on import CHOSEN_ON, read_chosen_on, write_chosen_on
+from covidssl.quality.chosen_on import CHOSEN_ON, ChosenOn, read_chosen_on, write_chosen_on
 from covidssl.quality.held_out import HeldOut, hold_out
 from covidssl.quality.lesion_set import LesionSet, draw_lesion_set, lesion_quality
 from covidssl.quality.plan import QualityPlan
@@ -12,6 +12,7 @@ __all__ = [
     "BEST",
     "BEST_STEP",
     "CHOSEN_ON",
+    "ChosenOn",
     "TABLE",
     "HeldOut",
     "LesionSet",

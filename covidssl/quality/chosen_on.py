@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
-
-from covidssl.errors import DataError, WeightsError
-from covidssl.splits import Learnt
-from covidssl.weights import read_weights, save_weights
+from covidssl.splits import Learnt, read_learnt, save_learnt
+from covidssl.weights import EncoderCard, read_card
 
 CHOSEN_ON = "chosen_on.safetensors"
 
-
-def write_chosen_on(folder: Path, learnt: Learnt) -> None:
-    """Write the prints beside the encoder; no name is among them."""
-    prints = {"hashes": learnt.hashes, "voxels": learnt.voxels, "chose": learnt.chose}
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in prints.items()}
-    save_weights(folder / CHOSEN_ON, tensors)
+_LOST = (
+    f"labelled scans chose the encoder that it started from, and {CHOSEN_ON}, by which they are "
+    f"known again, is not beside it"
+)
 
 
-def read_chosen_on(encoder: Path) -> Learnt | None:
-    """The prints beside an encoder, given its run or its file; None where no labels chose it.
+class ChosenOn(NamedTuple):
+    """What is known of the labelled scans that chose an encoder, or one that it started from.
+
+    Attributes:
+        learnt: their prints; None where there are none.
+        sha256: of the file of prints; empty where there is none.
+        unchecked: what cannot be checked, in words; empty where all can.
+    """
+
+    learnt: Learnt | None = None
+    sha256: str = ""
+    unchecked: str = ""
+
+
+def write_chosen_on(folder: Path, own: Learnt | None, before: ChosenOn) -> ChosenOn:
+    """Write the prints beside the encoder of a run, where there are any.
+
+    Args:
+        folder: of the run.
+        own: prints of the scans that choose among the run's encoders; None where none do.
+        before: of what the run starts from.
+    """
+    known = [one for one in (before.learnt, own) if one is not None]
+    if not known:
+        return ChosenOn(unchecked=before.unchecked)
+    learnt = known[0] if len(known) == 1 else known[0].joined(known[1])
+    return ChosenOn(learnt, save_learnt(folder / CHOSEN_ON, learnt), before.unchecked)
+
+
+def read_chosen_on(encoder: Path) -> ChosenOn:
+    """What stands beside an encoder, given its run or its file, and on its card.
 
     Raises:
-        WeightsError: when the file holds something else.
+        WeightsError: when there is no card, or the prints are not those that it names.
     """
-    file = (encoder if encoder.is_dir() else encoder.parent) / CHOSEN_ON
-    if not file.is_file():
-        return None
-    tensors = read_weights(file)
-    try:
-        return Learnt(*(tensors[name].numpy() for name in ("hashes", "voxels", "chose")))
-    except (KeyError, DataError) as error:
-        raise WeightsError(
-            f"{file}: does not hold what an encoder was chosen on. Pretrain it again, or take the "
-            f"file away: then scans that chose it may test what is made of it, unnoticed."
-        ) from error
+    folder, card_file = encoder.parent, encoder.with_suffix(".json")
+    if encoder.is_dir():
+        folder, card_file = encoder, encoder / "encoder.json"
+        if not card_file.is_file() and (encoder / "restoration.json").is_file():
+            card_file = encoder / "restoration.json"
+    card = read_card(card_file, EncoderCard)
+    file = folder / CHOSEN_ON
+    if file.is_file():
+        learnt = read_learnt(file, card.chosen_on or None)
+        return ChosenOn(learnt, card.chosen_on, card.unchecked)
+    return ChosenOn(unchecked=card.unchecked or (_LOST if card.chosen_on else ""))

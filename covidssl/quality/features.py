@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covidssl.frames import unit_from_frames
+from covidssl.diagnosis import in_batches
+from covidssl.networks.classifier import pooled_levels
 from covidssl.networks.encoder import Encoder
-
-_MOST_FRAMES, _MOST_PIXELS = 64, 2**20  # that go through the encoder at once
 
 Features = NDArray[np.float32]
 
@@ -26,14 +23,11 @@ def level_features(encoder: Encoder, frames: NDArray[np.uint16]) -> list[Feature
     """
     encoder.eval()
     device = next(encoder.parameters()).device
-    batch = min(_MOST_FRAMES, max(1, _MOST_PIXELS // math.prod(frames.shape[1:])))
-    pooled: list[list[torch.Tensor]] = [[] for _ in encoder.channels]
-    for first in range(0, len(frames), batch):
-        unit = unit_from_frames(torch.from_numpy(frames[first : first + batch]).to(device))
-        for rows, level in zip(pooled, encoder(unit[:, None]), strict=True):
-            axes = tuple(range(2, level.ndim))
-            rows.append(torch.cat((level.mean(axes), level.amax(axes)), dim=1).float().cpu())
-    return [torch.cat(rows).numpy() for rows in pooled]
+    found = [pooled_levels(encoder(unit)) for unit in in_batches(frames, device)]
+    return [
+        torch.cat([rows.float().cpu() for rows in level]).numpy()
+        for level in zip(*found, strict=True)
+    ]
 
 
 def mean_of_scans(features: Features, scan_of: NDArray[np.int64]) -> Features:

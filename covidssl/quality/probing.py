@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, roc_auc_score
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from covidssl.diagnosis import ProbeData, fit_probe
 from covidssl.quality.features import Features
 from covidssl.quality.folds import Fold, Rows
-
-_STRENGTHS = (0.001, 0.01, 0.1)
 
 Chances = NDArray[np.float64]
 
@@ -44,7 +43,7 @@ def out_of_fold(
     for fold in folds:
         taught = features[fold.learn].astype(np.float64)
         mean, scale = taught.mean(0), taught.std(0)
-        scaled = (features - mean) / np.where(scale > 1e-6, scale, 1.0)
+        scaled = ((features - mean) / np.where(scale > 1e-6, scale, 1.0)).astype(np.float32)
         found.probe[fold.score] = _probe(scaled, target, fold)
         nearest = KNeighborsClassifier(
             min(neighbours, len(fold.learn)), metric="cosine", algorithm="brute"
@@ -67,16 +66,10 @@ def probe_quality(
     }
 
 
-def _probe(scaled: NDArray[np.float64], target: Rows, fold: Fold) -> Chances:
-    best: tuple[float, LogisticRegression] | None = None
-    for strength in _STRENGTHS:
-        probe = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
-        probe.fit(scaled[fold.learn], target[fold.learn])
-        chance = probe.predict_proba(scaled[fold.choose])[:, 1]
-        loss = float(log_loss(target[fold.choose], chance, labels=[0, 1]))
-        if best is None or loss < best[0]:
-            best = (loss, probe)
-    if best is None:
-        raise ValueError("No probe strength was tried.")
-    chances: Chances = best[1].predict_proba(scaled[fold.score])[:, 1]
+def _probe(scaled: Features, target: Rows, fold: Fold) -> Chances:
+    learnt, chosen_on = (
+        ProbeData(scaled[rows], target[rows]) for rows in (fold.learn, fold.choose)
+    )
+    probe = fit_probe(learnt, chosen_on)
+    chances: Chances = expit(scaled[fold.score].astype(np.float64) @ probe.weight + probe.bias)
     return chances

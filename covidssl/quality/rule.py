@@ -10,6 +10,8 @@ from covidssl.quality.plan import Metric, QualityPlan
 
 Notes = dict[str, float]
 
+BY_LABELS: tuple[Metric, ...] = ("probe_auroc", "knn_auroc")
+
 BEST, BEST_STEP = "quality_best", "quality_best_step"
 _MARK, _IDLE = "quality_mark", "quality_idle"
 
@@ -21,20 +23,26 @@ class Judged(NamedTuple):
     stop: bool
 
 
-def metric_of(plan: QualityPlan, probed: bool, restores: bool) -> Metric | None:
+def labels_choose(plan: QualityPlan, metric: Metric | None) -> bool:
+    """Whether labels decide which encoder is handed on, or when the run ends."""
+    return metric in BY_LABELS and (plan.keep == "best" or plan.patience is not None)
+
+
+def metric_of(plan: QualityPlan, probed: bool, restores: bool, maps: bool) -> Metric | None:
     """The number that the rule goes by; None where nothing is there to go by.
 
     Args:
         plan: what the configuration says.
         probed: whether there is a labelled set.
         restores: whether the network lifts lesions off.
+        maps: whether it says where they were.
 
     Raises:
         UsageError: when the configuration names a number that cannot be had.
     """
     if plan.rule == "auto":
         return "probe_auroc" if probed else "lesion_auroc" if restores else None
-    if plan.rule in ("probe_auroc", "knn_auroc") and not probed:
+    if plan.rule in BY_LABELS and not probed:
         raise UsageError(
             f"quality.rule {plan.rule} needs a labelled set: give --probe-data, or choose "
             f"quality.rule=auto."
@@ -43,6 +51,12 @@ def metric_of(plan: QualityPlan, probed: bool, restores: bool) -> Metric | None:
         raise UsageError(
             f"quality.rule {plan.rule} needs a network that restores; this pretext has none. "
             f"Choose quality.rule=probe_auroc and give --probe-data."
+        )
+    if plan.rule == "lesion_map_auroc" and not maps:
+        raise UsageError(
+            "quality.rule lesion_map_auroc needs a lesion map, and with pretext.lesion_head none "
+            "there is none. Set pretext.lesion_head to decoder or bottleneck, or choose "
+            "quality.rule=lesion_auroc."
         )
     return plan.rule
 

@@ -18,7 +18,7 @@ from covidssl.networks.unet import RestorationUNet
 from covidssl.quality.lesion_set import LesionSet, lesion_quality
 from covidssl.quality.plan import Metric, QualityPlan
 from covidssl.quality.probe_set import ProbeSet
-from covidssl.quality.rule import Judged, Notes, judge, metric_of
+from covidssl.quality.rule import BY_LABELS, Judged, Notes, judge, labels_choose, metric_of
 
 TABLE = "quality.csv"
 
@@ -48,7 +48,18 @@ class QualityWatch:
         self._probed = probed
         self.metric: Metric | None = None
         if self.sees:
-            self.metric = metric_of(plan, probed is not None, self._lesions is not None)
+            maps = isinstance(network, RestorationUNet) and network.lesion_map != "none"
+            self.metric = metric_of(plan, probed is not None, self._lesions is not None, maps)
+
+    @property
+    def labels_choose(self) -> bool:
+        """Whether labels decide which encoder is handed on, or when the run ends."""
+        return labels_choose(self.plan, self.metric)
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best encoder is kept as the run goes: not where labels shall choose none."""
+        return self.labels_choose or self.metric not in BY_LABELS
 
     @property
     def sees(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch.utils.data import Dataset
 
 from covidssl.config import load_config
@@ -50,13 +51,23 @@ def with_fitting_batch(config: C, out: Path, if_exists: IfExists, choose: Callab
         out: the run folder.
         if_exists: what becomes of a folder that is there.
         choose: measures, and gives the batch.
+
+    Raises:
+        UsageError: when the rest of the configuration does not go with that batch.
     """
     there = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     if there and if_exists == "refuse":
         return config  # nothing is measured for a run that will be refused
     size = _own(type(config), out / "config.yaml") if if_exists == "resume" else None
     training = config.training.model_copy(update={"batch_size": size or choose()})
-    return config.model_copy(update={"training": training})
+    try:
+        return type(config).model_validate({**dict(config), "training": training})
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(
+            f"--batch-size auto: {training.batch_size} pictures fit the memory, and the "
+            f"configuration does not go with that batch: {said}."
+        ) from error
 
 
 def _own(kind: type[C], file: Path) -> int | None:
@@ -163,11 +174,7 @@ def out_of_memory(trial: Trial) -> TrainingError:
         began += f" in {plan.accumulate} parts"
     if trial.fabric.world_size > 1:
         # The other processes wait in their own step: no step can be tried here.
-        return TrainingError(
-            f"{began}. Go on with smaller ones, such as --batch-size {max(1, plan.batch_size // 2)}"
-            f", or in parts, which changes memory alone: --set training.accumulate="
-            f"{2 * plan.accumulate}."
-        )
+        return TrainingError(f"{began}. {_untried(trial)}")
     trial.state.optimizer.zero_grad(set_to_none=True)
     smaller = [n for n in ladder(plan.batch_size) if _least(trial) <= n < plan.batch_size]
     fit = next((size for size in reversed(smaller) if _fits(trial, size)), None)
@@ -182,10 +189,27 @@ def out_of_memory(trial: Trial) -> TrainingError:
     parts = min(math.ceil(plan.batch_size * plan.accumulate / fit), plan.batch_size)
     if _fits(trial, plan.batch_size, accumulate=parts):
         said += (
-            f", or the same batch in {parts} parts, which changes memory and not the result: "
-            f"--set training.accumulate={parts}"
+            f", or the same batch in {parts} parts, which changes memory, and the result by "
+            f"rounding alone: --set training.accumulate={parts}"
         )
     return TrainingError(f"{said}. Both start a run anew: choose another --out or --overwrite.")
+
+
+def _untried(trial: Trial) -> str:
+    """What may fit, of a run of several processes."""
+    plan, many = trial.plan, trial.fabric.world_size
+    each = plan.batch_size // many
+    said = []
+    if each // 2 >= _least(trial):
+        said.append(f"a smaller batch, such as --batch-size {each // 2 * many}")
+    if plan.accumulate < each and _least(trial) == 1:
+        said.append(
+            f"the same batch in parts, which changes memory, and the result by rounding alone: "
+            f"--set training.accumulate={min(2 * plan.accumulate, each)}"
+        )
+    if not said:
+        return "Take a smaller frame or encoder, or devices with more memory."
+    return f"Try {', or '.join(said)}. It starts a run anew: choose another --out or --overwrite."
 
 
 class Run(Protocol):

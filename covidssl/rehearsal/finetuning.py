@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 from torch.utils.data import Subset
 
+from covidssl.checkpoint import newest_step
 from covidssl.datasets import LabelledScan
 from covidssl.experiments import FinetuneConfig
-from covidssl.finetuning import FineTuning, Places, open_finetuning
+from covidssl.finetuning import FineTuning, Opening, Places, open_finetuning
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.rehearsal.batch_size import largest_batch, with_fitting_batch
 from covidssl.rehearsal.forecast import Line, Products, forecast, weights_bytes
 from covidssl.rehearsal.labelled import LEARNING, Look, look_at
 from covidssl.rehearsal.trial import Trial, one_process, pictures_in
 from covidssl.runs import IfExists
+from covidssl.shared_runs import rehearsed_run
 from covidssl.splits import Assigned, Proposed, refuse_leaks, settle
 
 if TYPE_CHECKING:
@@ -30,18 +32,29 @@ _USED = (*LEARNING, "test")
 
 
 def rehearse_finetuning(
-    config: FinetuneConfig, data: Path, places: Places, allow_leakage: bool = False
+    config: FinetuneConfig,
+    data: Path,
+    places: Places,
+    if_exists: IfExists = "refuse",
+    allow_leakage: bool = False,
 ) -> list[Line]:
     """What a run would take, by a few of its own steps; nothing is written.
 
     Raises:
         CovidsslError: for what the run itself would refuse, and for too little memory.
     """
-    run = _labelled_run(config, data, places, allow_leakage)
+    folder = rehearsed_run(places.out, "finetune", config, if_exists)
+    opening = open_finetuning(config, data, places, allow_leakage)
+    folder.note_data(**opening.fingerprints)
+    if folder.done:
+        return [Line("steps", "none: the run is finished already")]
+    run = _labelled_run(opening, places, allow_leakage)
     if config.learns == "probe":
         return [*run.lines(), Line("steps", "none: nothing learns once the probe is fitted")]
     trial = run.trial()
-    return [*run.lines(), *forecast(trial, places.out, run.products(trial)).lines()]
+    taken = newest_step(places.out / "checkpoints") if folder.resumed else 0
+    said = forecast(trial, places.out, run.products(trial, taken), taken)
+    return [*run.lines(), *said.lines()]
 
 
 def fitted_finetuning(
@@ -54,7 +67,8 @@ def fitted_finetuning(
     """
 
     def choose() -> int:
-        run = _labelled_run(config, data, places, allow_leakage=True)
+        opening = open_finetuning(config, data, places, allow_leakage=True)
+        run = _labelled_run(opening, places, allow_leakage=True)
         return largest_batch(run.trial(), run.surely)
 
     return with_fitting_batch(config, places.out, if_exists, choose)
@@ -95,12 +109,12 @@ class LabelledRun:
         made_of = (self.fabric, state, repeated, tuning.task, plan, tuning.config.seed)
         return Trial(*made_of, self.processes)
 
-    def products(self, trial: Trial) -> Products:
-        """Weights, and the time of all validations: one is made, aside."""
+    def products(self, trial: Trial, taken: int) -> Products:
+        """Weights, and the time of the validations after so many steps: one is made, aside."""
         network, restoration = trial.state.network, self.tuning.start.restoration or {}
         handed_on = sum(t.numel() * t.element_size() for t in restoration.values())
         plan, every = self.tuning.config.training, self.tuning.config.validate_every
-        seconds = self._seconds_validating(trial) * (1 + -(-plan.steps // every))
+        seconds = self._seconds_validating(trial) * (1 + -(-(plan.steps - taken) // every))
         # The best weights, and the model folder's.
         return Products(2 * weights_bytes(network) + handed_on, seconds=seconds)
 
@@ -132,12 +146,10 @@ class LabelledRun:
         return once * max(all_of_them / here, 1.0)
 
 
-def _labelled_run(
-    config: FinetuneConfig, data: Path, places: Places, allow_leakage: bool
-) -> LabelledRun:
+def _labelled_run(opening: Opening, places: Places, allow_leakage: bool) -> LabelledRun:
     """The run on all frames, if they are cut already; otherwise on those of a few scans."""
-    fabric, processes = one_process(places.device, config.training.precision)
-    opening = open_finetuning(config, data, places, allow_leakage)
+    fabric, processes = one_process(places.device, opening.config.training.precision)
+    opening.must_learn_rightly(fabric.device)
     proposed = opening.proposed
     look, assigned = look_at(proposed, opening.start.frame, opening.most_slices, places.cache)
     if assigned is None:

@@ -53,10 +53,11 @@ class Forecast:
         batch_size: pictures a step.
         processes: that share it.
         steps: in all.
+        taken: of them, before a run that is gone on with was stopped.
         memory_bytes: at the peak of a step, above what was taken before there was a network.
         memory_free_bytes: that there were on the device.
         images_per_second: of whole steps, the first one left out.
-        seconds: to the end, with validations and pictures.
+        seconds: from there to the end, with validations and pictures.
         checkpoint_bytes: of one.
         disk_bytes: of all that the run writes, at the most.
         disk_free_bytes: where it will be written.
@@ -68,6 +69,7 @@ class Forecast:
     batch_size: int
     processes: int
     steps: int
+    taken: int
     memory_bytes: int
     memory_free_bytes: int
     images_per_second: float
@@ -86,6 +88,7 @@ class Forecast:
             alike = ", as if exchanging gradients took no time"
         room = "" if self.memory_bytes <= self.memory_free_bytes else ": NOT ENOUGH"
         space = "" if self.disk_bytes <= self.disk_free_bytes else ": NOT ENOUGH"
+        last = f"the last {self.steps - self.taken} of " if self.taken else ""
         return [
             Line("device", self.device),
             Line("parameters", f"{self.parameters:,}{fixed}"),
@@ -96,7 +99,7 @@ class Forecast:
                 f"{in_words(self.memory_free_bytes)} free{room}",
             ),
             Line("speed", f"{self.images_per_second:.3g} images/s{alike}"),
-            Line("time to the end", f"{in_time(self.seconds)} for {self.steps} steps"),
+            Line("time to the end", f"{in_time(self.seconds)} for {last}{self.steps} steps"),
             Line("a checkpoint", in_words(self.checkpoint_bytes)),
             Line(
                 "disk",
@@ -106,13 +109,14 @@ class Forecast:
         ]
 
 
-def forecast(trial: Trial, out: Path, products: Products) -> Forecast:
+def forecast(trial: Trial, out: Path, products: Products, taken: int = 0) -> Forecast:
     """Take a few real steps aside and reckon from them; nothing is written.
 
     Args:
         trial: the run.
         out: where it will be written; it need not be there.
         products: what is made beside checkpoints.
+        taken: steps that a run which is gone on with has behind it.
 
     Raises:
         torch.OutOfMemoryError: when the device has not enough memory.
@@ -132,10 +136,11 @@ def forecast(trial: Trial, out: Path, products: Products) -> Forecast:
         batch_size=plan.batch_size,
         processes=trial.processes,
         steps=plan.steps,
+        taken=taken,
         memory_bytes=tried.memory_bytes,
         memory_free_bytes=free,
         images_per_second=plan.batch_size / step_s,
-        seconds=plan.steps * step_s + products.seconds,
+        seconds=(plan.steps - taken) * step_s + products.seconds,
         checkpoint_bytes=checkpoint,
         disk_bytes=disk + _LOG_BYTES_A_STEP * plan.steps + _SMALL_FILES,
         disk_free_bytes=shutil.disk_usage(_existing(out)).free,

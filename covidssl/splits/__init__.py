@@ -27,6 +27,7 @@ from covidssl.splits.learnt import (
     learnt_from,
     overlap,
 )
+from covidssl.splits.learnt_file import read_learnt, save_learnt
 from covidssl.splits.plan import Assigned, SplitPlan, group_kind
 from covidssl.splits.prints import Prints
 from covidssl.splits.runs import blocks_for, groups_of_scans, in_runs, widest_gap
@@ -67,4 +68,6 @@ __all__ = [
     "widest_gap",
     "write_split_files",
     "write_splits",
+    "read_learnt",
+    "save_learnt",
 ]

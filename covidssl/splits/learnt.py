@@ -43,6 +43,14 @@ class Learnt:
         if len(shapes) > 1 or self.chose.shape != (n,) or kinds != {np.dtype(np.uint8)}:
             raise DataError("Hashes, voxels and splits of what was learnt from do not fit.")
 
+    def joined(self, more: Learnt) -> Learnt:
+        """These scans, and after them those of `more`."""
+        return Learnt(
+            np.concatenate((self.hashes, more.hashes)),
+            np.concatenate((self.voxels, more.voxels)),
+            np.concatenate((self.chose, more.chose)),
+        )
+
     @property
     def taught(self) -> Learnt:
         """The training scans alone."""
@@ -100,13 +108,7 @@ def learnt_from(
     now = Learnt(
         prints.hashes[rows], _bytes(prints.voxels[row] for row in rows), np.array(chose, np.uint8)
     )
-    if before is None:
-        return now
-    return Learnt(
-        np.concatenate((before.hashes, now.hashes)),
-        np.concatenate((before.voxels, now.voxels)),
-        np.concatenate((before.chose, now.chose)),
-    )
+    return now if before is None else before.joined(now)
 
 
 def overlap(learnt: Learnt, prints: Prints, names: Iterable[str]) -> Overlap:

@@ -1,13 +1,18 @@
 """One training loop for the pretext and for fine-tuning, that goes on exactly where it stopped."""
 
 from covidssl.training.batches import StepBatches, loader
-from covidssl.training.fabric import Machines, make_fabric
+from covidssl.training.fabric import (
+    STEP_PATIENCE,
+    WAITING_PATIENCE,
+    Machines,
+    make_fabric,
+    must_have_right_gradients,
+)
 from covidssl.training.loop import NonFiniteLossError, StepReport, train
 from covidssl.training.plan import Precision, TrainingPlan
 from covidssl.training.processes import (
     Process,
     first_process,
-    largest_over_processes,
     process_of,
     started_by_first,
 )
@@ -16,6 +21,8 @@ from covidssl.training.stopping import StopSignals
 from covidssl.training.tasks import Examples, Losses, Share, Task
 
 __all__ = [
+    "STEP_PATIENCE",
+    "WAITING_PATIENCE",
     "Examples",
     "Losses",
     "Machines",
@@ -30,9 +37,9 @@ __all__ = [
     "TrainingPlan",
     "TrainingState",
     "first_process",
-    "largest_over_processes",
     "loader",
     "make_fabric",
+    "must_have_right_gradients",
     "process_of",
     "started_by_first",
     "train",

@@ -16,6 +16,7 @@ from covidssl.errors import TrainingError
 from covidssl.randomness import numpy_generator
 from covidssl.training.plan import TrainingPlan
 from covidssl.training.processes import Process
+from covidssl.training.stopping import STOPPING
 
 log = logging.getLogger(__name__)
 
@@ -98,5 +99,5 @@ def loader(
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
     """A signal to the whole group, as from Ctrl-C, must not kill what the last step still needs."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

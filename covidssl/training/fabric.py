@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 Strategy = Literal["auto", "ddp", "fsdp"]
 
 _DEVICES, _STRATEGIES = ("auto", "cpu", "cuda"), ("auto", "ddp", "fsdp")
-# The others wait while the first process validates.
-_PATIENCE = timedelta(hours=4)
+
+STEP_PATIENCE = timedelta(minutes=20)
+"""How long processes wait for each other in a step: after that, one of them is held to be gone."""
+
+WAITING_PATIENCE = timedelta(hours=4)
+"""How long the others wait while the first process validates and writes."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,19 @@ def make_fabric(machines: Machines | str, precision: str) -> Fabric:
     return fabric
 
 
+def must_have_right_gradients(dimensions: int, precision: str, device: torch.device) -> None:
+    """Refuse to learn from volumes in bf16 on a CPU, where PyTorch's gradients are wrong.
+
+    Raises:
+        UsageError: before anything is written.
+    """
+    if dimensions == 3 and precision == "bf16-mixed" and device.type == "cpu":
+        raise UsageError(
+            "training.precision bf16-mixed: on a CPU, PyTorch's gradients of volumes are wrong in "
+            "bf16. Set training.precision=32-true, or train on a GPU."
+        )
+
+
 def _accelerator(device: str) -> str:
     if device not in _DEVICES:
         raise UsageError(f"--device {device}: expected auto, cpu or cuda.")
@@ -138,12 +155,12 @@ def _strategy(wanted: Machines, accelerator: str, processes: int) -> Any:
             )
         from lightning_fabric.strategies.fsdp import FSDPStrategy
 
-        return FSDPStrategy(timeout=_PATIENCE, use_orig_params=True)
+        return FSDPStrategy(timeout=STEP_PATIENCE, use_orig_params=True)
     if processes == 1:
         return "auto"
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    return DDPStrategy(timeout=_PATIENCE)
+    return DDPStrategy(timeout=STEP_PATIENCE)
 
 
 def _keep_freed_memory() -> None:

@@ -19,7 +19,8 @@ class TrainingPlan(BaseModel):
         learning_rate: highest rate; every group of parameters scales it.
         weight_decay: of AdamW.
         warmup_steps: steps over which the rate rises linearly, before it falls by a cosine to 0.
-        accumulate: parts in which a batch goes through the network; changes memory, not the result.
+        accumulate: parts in which a batch goes through the network; changes memory, and the result
+            by rounding alone.
         gradient_clip: largest norm of the gradient; None for no limit.
         ema_decay: of the exponential moving average of the weights; None for none.
         precision: `32-true`; `bf16-mixed` where the device has it; `16-mixed` on CUDA, with a

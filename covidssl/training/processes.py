@@ -66,12 +66,3 @@ def mean_over_processes(fabric: Fabric, values: Sequence[float]) -> list[float]:
     here = torch.tensor(values, dtype=torch.float64, device=fabric.device)
     mean: list[float] = fabric.all_reduce(here, reduce_op="mean").tolist()  # type: ignore[union-attr]
     return mean
-
-
-def largest_over_processes(fabric: Fabric, *values: int) -> list[int]:
-    """The largest of each number over all processes: what one of them wants, all do."""
-    if fabric.world_size == 1:
-        return list(values)
-    here = torch.tensor(values, device=fabric.device)
-    largest: list[int] = fabric.all_reduce(here, reduce_op="max").tolist()  # type: ignore[union-attr]
-    return largest

@@ -7,14 +7,16 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""Ctrl-C, kill, and the two that SLURM can be told to send before it takes a machine away."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Ctrl-C, kill, a terminal that is closed, and the two that SLURM can be told to send before it
+takes a machine away."""
 
 
 class StopSignals:
     """While this context lasts, a signal of `STOPPING` is noted, and does no more.
 
-    A second Ctrl-C ends the process at once. Outside of the main thread, where Python takes no
+    A second Ctrl-C ends the process at once. A run that `nohup` has made deaf to a terminal that is
+    closed stays deaf to it. Outside of the main thread, where Python takes no
     signals, nothing is changed.
 
     Attributes:
@@ -27,7 +29,9 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+            deaf = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+            wanted = [number for number in STOPPING if number not in deaf]
+            self._before = {number: signal.signal(number, self._note) for number in wanted}
         return self
 
     def __exit__(

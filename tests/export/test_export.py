@@ -15,12 +15,12 @@ import torch
 
 from covidssl.box import Box, Region
 from covidssl.commands import evaluate
-from covidssl.commands.export import Format, main
+from covidssl.commands.export import main
 from covidssl.diagnosis import scores_of
 from covidssl.errors import UsageError, WeightsError
 from covidssl.experiments import EvaluateConfig
+from covidssl.export import Format, scorer_of
 from covidssl.export import programs as export_programs
-from covidssl.export import scorer_of
 from covidssl.export.checks import INPUTS, compare
 from covidssl.export.scorer import Scorer
 from covidssl.files import read_csv
@@ -121,6 +121,8 @@ def test_what_the_graph_does_not_hold_is_said_beside_it(tmp_path: Path) -> None:
     said = json.loads((tmp_path / "m.pt2.json").read_text())
     assert said["input"]["values"] == "grey values 0 to 255, windowed"
     assert said["input"]["becomes_0_and_1"] == [0.0, 255.0]
+    assert said["input"]["window_hu"] == [-1000.0, 400.0]
+    assert said["input"]["from_hu"] == "255 * clip((hu - low) / (high - low), 0, 1)"
     assert said["before"]["crop"] == "lungs"
     assert said["after"]["rule"] == "mean"
     assert said["after"]["calibration"] == {"scale": 1.5, "bias": -0.25}
@@ -228,11 +230,12 @@ def test_monai_bundle_has_the_entries_that_monai_asks_for(tmp_path: Path) -> Non
         "required_packages_version", "task", "description", "authorship", "copyright",
         "network_data_format",
     } <= metadata.keys()  # fmt: skip
+    assert metadata["window_hu"] == [-1000.0, 400.0]
     files = sorted(str(p.relative_to(bundle)) for p in bundle.rglob("*") if p.is_file())
     assert files == [
         "LICENSE", "configs/inference.json", "configs/metadata.json", "data/0.png",
-        "docs/MODEL.md", "docs/README.md", "docs/covidssl.json", "models/card.json",
-        "models/model.pt",
+        "docs/MODEL.md", "docs/README.md", "docs/covidssl.json", "export.json",
+        "models/card.json", "models/model.pt",
     ]  # fmt: skip
 
 
@@ -254,35 +257,3 @@ def test_card_shows_the_scores_of_an_evaluation_with_their_intervals(tmp_path: P
         main(tmp_path / "other", "card", tmp_path / "OTHER.md", scored)
     with pytest.raises(UsageError, match="is no finished run of `covidssl evaluate`"):
         main(tmp_path / "run", "card", tmp_path / "OTHER.md", tmp_path / "data")
-
-
-# Bad input
-
-
-def test_output_that_exists_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
-    folder, out = model_folder(tmp_path, "slices"), tmp_path / "bundle"
-    main(folder, "monai-bundle", out)
-    with pytest.raises(UsageError, match="exists already"):
-        main(folder, "monai-bundle", out)
-    main(folder, "monai-bundle", out, overwrite=True)
-    with pytest.raises(UsageError, match="is no folder that export has made"):
-        main(folder, "monai-bundle", tmp_path, overwrite=True)
-    assert (folder / "card.json").is_file()
-    with pytest.raises(UsageError, match="onnx is written as a file"):
-        main(folder, "onnx", out, overwrite=True)
-
-
-@pytest.mark.parametrize("left", [0.5, -1])
-def test_model_that_is_cut_short_is_not_exported(left: float, tmp_path: Path) -> None:
-    folder = model_folder(tmp_path, "slices")
-    weights = folder / "classifier.safetensors"
-    content = weights.read_bytes()
-    weights.write_bytes(content[: int(left * len(content)) if left > 0 else -1])
-    with pytest.raises(WeightsError, match=r"classifier\.safetensors"):
-        main(folder, "pt2", tmp_path / "m.pt2")
-    assert not (tmp_path / "m.pt2").exists()
-
-
-def test_scores_go_with_the_card_alone(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--evaluation goes with --format card"):
-        main(model_folder(tmp_path, "slices"), "pt2", tmp_path / "m.pt2", tmp_path)

@@ -1,7 +1,8 @@
-"""State dicts as torchvision, timm, MedicalNet and Models Genesis name them, made by code."""
+"""State dicts as MedicalNet and Models Genesis name them, made by code."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,6 @@ def resnet(kind: str, channels: int = 3, dimensions: int = 2, shortcut: str = "B
 
     block, layers = {
         "resnet18": ("basic", [2, 2, 2, 2]),
-        "resnet34": ("basic", [3, 4, 6, 3]),
-        "resnet50": ("bottleneck", [3, 4, 6, 3]),
     }[kind]
     return taught(
         ResNet(
@@ -37,26 +36,13 @@ def resnet(kind: str, channels: int = 3, dimensions: int = 2, shortcut: str = "B
     )
 
 
-def densenet(channels: int = 3) -> Any:
-    """A DenseNet-121 of MONAI, whose names must be changed to be torchvision's."""
-    from monai.networks.nets.densenet import DenseNet121
-
-    return taught(DenseNet121(spatial_dims=2, in_channels=channels, out_channels=10))
-
-
-def as_torchvision_names(monai: Mapping[str, torch.Tensor], old: bool = False) -> Tensors:
-    """Names of a DenseNet in torchvision; `old`: in its files from before 2018 (`norm.1`)."""
-    found = {}
-    for name, tensor in monai.items():
-        if old and name.endswith("num_batches_tracked"):
-            continue
-        new = name.replace("class_layers.out.", "classifier.")
-        head, inside, tail = new.partition(".layers.")
-        if inside:
-            part, rest = tail.split(".", 1)
-            new = f"{head}.{part[:-1]}{'.' if old else ''}{part[-1]}.{rest}"
-        found[new] = tensor
-    return found
+def with_old_names(densenet: Mapping[str, torch.Tensor]) -> Tensors:
+    """Names of a DenseNet in torchvision's files from before 2018 (`norm.1`)."""
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", name): tensor
+        for name, tensor in densenet.items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def genesis() -> Tensors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -9,11 +10,11 @@ import pytest
 import torch
 
 from covidssl.errors import WeightsError
-from covidssl.foreign import LAYOUTS, Imported, LayoutName, import_encoder
+from covidssl.foreign import LAYOUTS, Imported, LayoutName, Stated, import_encoder
 from covidssl.foreign.first_layer import IMAGENET, fold
 from covidssl.networks.plan import Kind
 from covidssl.randomness import torch_generator
-from tests.foreign import layout_files
+from tests.foreign import layout_files, torchvision_networks
 
 MEAN = torch.tensor(IMAGENET.mean).view(1, 3, 1, 1)
 STD = torch.tensor(IMAGENET.std).view(1, 3, 1, 1)
@@ -21,12 +22,12 @@ STD = torch.tensor(IMAGENET.std).view(1, 3, 1, 1)
 
 @cache
 def network(kind: str) -> Any:
-    return layout_files.densenet() if kind == "densenet121" else layout_files.resnet(kind)
+    """One that was built elsewhere, with norms that have seen something."""
+    return layout_files.taught(getattr(torchvision_networks, kind)())
 
 
-def state_dict(kind: str, old: bool = False) -> dict[str, torch.Tensor]:
-    found = dict(network(kind).state_dict())
-    return layout_files.as_torchvision_names(found, old) if kind == "densenet121" else found
+def state_dict(kind: str) -> dict[str, torch.Tensor]:
+    return dict(network(kind).state_dict())
 
 
 def taken(
@@ -51,30 +52,40 @@ def inside(level: torch.Tensor, margin: int) -> torch.Tensor:
 # What the first layer sees
 
 
-@pytest.mark.parametrize("kind", ["resnet18", "resnet50", "densenet121"])
-@torch.no_grad()
-def test_first_level_equals_that_of_the_rgb_network_away_from_the_border(kind: str) -> None:
-    picture = grey(64, 64)
+def levels_at_home(kind: str, picture: torch.Tensor, border: float | None) -> list[torch.Tensor]:
+    """What an RGB network sees of a grey picture; its first layer pads with a grey, or with 0."""
     home = network(kind)
     part = home.features if kind == "densenet121" else home
-    first, norm = (part.conv0, part.norm0) if kind == "densenet121" else (part.conv1, part.bn1)
-    expected = torch.relu(norm(first((picture - MEAN) / STD)))
-    found = taken(state_dict(kind)).encoder(picture)[0]
-    torch.testing.assert_close(inside(found, 2), inside(expected, 2), atol=2e-5, rtol=1e-4)
-    assert not torch.allclose(found, expected, atol=1e-3)  # the border is padded otherwise
+    first = part.conv0 if kind == "densenet121" else part.conv1
+    if border is None:
+        return list(home.levels((picture - MEAN) / STD))
+    padded = (torch.nn.functional.pad(picture, (3, 3, 3, 3), value=border) - MEAN) / STD
+    first.padding = (0, 0)
+    try:
+        return list(home.levels(padded))
+    finally:
+        first.padding = (3, 3)
+
+
+@pytest.mark.parametrize("kind", ["resnet18", "resnet50", "densenet121"])
+@torch.no_grad()
+def test_all_levels_equal_those_of_the_rgb_network_with_a_grey_border(kind: str) -> None:
+    picture = grey(96, 96)
+    found = taken(state_dict(kind)).encoder(picture)
+    assert len(found) == 5
+    for ours, theirs in zip(found, levels_at_home(kind, picture, border=0.5), strict=True):
+        apart = (ours - theirs).norm() / theirs.norm()
+        assert apart < 1e-5
+        assert theirs.std() > 1e-3
 
 
 @torch.no_grad()
-def test_deepest_level_equals_that_of_the_rgb_network_away_from_the_border() -> None:
-    picture = torch.zeros((1, 1, 448, 448))
-    picture[..., 64:-64, 64:-64] = grey(320, 320)
-    home = network("resnet18")
-    layers = (home.conv1, home.bn1, home.act, home.maxpool, home.layer1)
-    expected = (picture - MEAN) / STD
-    for layer in layers:
-        expected = layer(expected)
-    found = taken(state_dict("resnet18")).encoder(picture)[1]
-    torch.testing.assert_close(inside(found, 12), inside(expected, 12), atol=1e-4, rtol=1e-4)
+def test_first_level_differs_from_the_rgb_network_at_the_border_alone() -> None:
+    picture = grey(64, 64)
+    found = taken(state_dict("resnet18")).encoder(picture)[0]
+    expected = levels_at_home("resnet18", picture, border=None)[0]
+    torch.testing.assert_close(inside(found, 2), inside(expected, 2), atol=2e-5, rtol=1e-4)
+    assert not torch.allclose(found, expected, atol=1e-3)
 
 
 def test_folded_filters_and_their_constant_give_the_same_sum() -> None:
@@ -106,8 +117,9 @@ def test_every_tensor_of_an_imagenet_network_is_taken(layout: LayoutName, kind: 
 
 
 def test_old_names_of_densenets_are_understood() -> None:
-    old, new = taken(state_dict("densenet121", old=True)), taken(state_dict("densenet121"))
-    assert "features.denseblock1.denselayer1.norm.1.weight" in state_dict("densenet121", old=True)
+    names = layout_files.with_old_names(state_dict("densenet121"))
+    old, new = taken(names), taken(state_dict("densenet121"))
+    assert "features.denseblock1.denselayer1.norm.1.weight" in names
     assert old.matched == new.matched
     picture = grey(32, 32)
     for first, second in zip(old.encoder(picture), new.encoder(picture), strict=True):
@@ -160,8 +172,9 @@ def test_models_genesis_sees_what_it_saw_in_its_own_units() -> None:
     done = taken(tensors, "models_genesis")
     assert (done.encoder.plan.kind, done.encoder.plan.dimensions, done.drawn) == ("genesis", 3, ())
     assert done.left == ("out_tr.final_conv.weight", "up_tr64.up_conv.weight")
-    volume = grey(16, 16, 16)
-    name, expected = "down_tr64.ops.0", volume
+    volume = grey(16, 24, 32)
+    # The cubes of its authors are (x, y, z); ours are (z, y, x).
+    expected = volume.permute(0, 1, 4, 3, 2)
     for name in ("down_tr64.ops.0", "down_tr64.ops.1"):
         expected = torch.conv3d(
             expected, tensors[f"{name}.conv1.weight"], tensors[f"{name}.conv1.bias"], padding=1
@@ -172,8 +185,9 @@ def test_models_genesis_sees_what_it_saw_in_its_own_units() -> None:
         expected = torch.relu(
             torch.batch_norm(expected, norm[2], norm[3], norm[0], norm[1], False, 0.1, 1e-5, False)
         )
-    found = done.encoder(volume)[0]
-    torch.testing.assert_close(inside(found, 2), inside(expected, 2), atol=1e-4, rtol=1e-4)
+    found = inside(done.encoder(volume)[0], 2)
+    expected = inside(expected.permute(0, 1, 4, 3, 2), 2)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 # What is refused
@@ -217,3 +231,65 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         WeightsError, match=r"'net\.layer3\.0\.conv1\.weight' holds numbers that are"
     ):
         taken(tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("bn1.running_var", lambda t: -t, "holds a variance below 0"),
+        ("conv1.weight", lambda t: (100 * t).to(torch.int8), "holds whole numbers .*quantised"),
+        ("conv1.weight", lambda t: t.double() * 1e300, "numbers that are not finite"),
+    ],
+    ids=["variance", "whole", "large"],
+)
+def test_numbers_that_no_training_gives_are_refused(
+    name: str, change: Callable[[torch.Tensor], torch.Tensor], said: str
+) -> None:
+    tensors = state_dict("resnet18")
+    tensors[name] = change(tensors[name])
+    with pytest.raises(WeightsError, match=rf"'net\.{name}' .*{said}"):
+        taken(tensors)
+
+
+def test_two_names_of_one_tensor_are_refused() -> None:
+    tensors = state_dict("densenet121")
+    tensors |= layout_files.with_old_names(tensors)
+    with pytest.raises(WeightsError, match=r"norm1\.\w+' and '.*norm\.1\.\w+' are two names"):
+        taken(tensors)
+
+
+# One channel, and GroupNorm
+
+
+def test_one_channel_is_refused_where_nobody_says_how_it_saw_grey() -> None:
+    tensors = dict(torchvision_networks.resnet18(channels=1).state_dict())
+    with pytest.raises(WeightsError, match=r"Three channels \(RGB\) are expected, or one with"):
+        taken(tensors)
+
+
+@torch.no_grad()
+def test_one_channel_is_taken_as_it_is_said_to_have_seen_grey() -> None:
+    home = layout_files.taught(torchvision_networks.resnet18(channels=1))
+    stated = Stated.model_validate({"pretrained_cfg": {"mean": [0.3], "std": [0.2]}})
+    layout = LAYOUTS["timm"]
+    encoder = import_encoder(home.state_dict(), layout, None, 0, "w.pth", stated).encoder
+    picture = grey(64, 64)
+    expected = home.levels((picture - 0.3) / 0.2)[0]  # type: ignore[operator]
+    found = encoder(picture)[0]
+    torch.testing.assert_close(inside(found, 2), inside(expected, 2), atol=2e-5, rtol=1e-4)
+
+
+def without_statistics(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {n: t for n, t in tensors.items() if "running_" not in n and "num_batches" not in n}
+
+
+def test_group_norms_are_refused_where_nobody_says_their_groups() -> None:
+    with pytest.raises(WeightsError, match=r"no running statistics, so they are no BatchNorm"):
+        taken(without_statistics(state_dict("resnet18")))
+
+
+def test_rgb_network_with_group_norms_is_refused_since_it_cannot_be_folded() -> None:
+    stated = Stated.model_validate({"covidssl": {"groups": 8}})
+    tensors = without_statistics(state_dict("resnet18"))
+    with pytest.raises(WeightsError, match=r"is followed by GroupNorm, into which its mean"):
+        import_encoder(tensors, LAYOUTS["timm"], None, 0, "w.pth", stated)

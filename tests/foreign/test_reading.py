@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from covidssl.errors import WeightsError
-from covidssl.foreign import read_state_dict
-from covidssl.foreign.reading import MOST_BYTES
+from covidssl.foreign import read_state_dict, reading
+from covidssl.weights import MOST_BYTES
 
 TENSORS = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "bn1.bias": torch.ones(2)}
 
@@ -44,12 +45,23 @@ class Runs:
         {"epoch": 3, "state_dict": {f"module.{name}": t for name, t in TENSORS.items()}},
         {"model": {"state_dict": TENSORS}, "best": 0.5},
         {f"module.encoder.{name}": tensor for name, tensor in TENSORS.items()},
+        {"state_dict": {f"_orig_mod.{name}": tensor for name, tensor in TENSORS.items()}},
+        {"state_dict": {}, "model": TENSORS},
     ],
 )
 def test_tensors_are_found_in_their_wrappers(content: object, legacy: bool, tmp_path: Path) -> None:
     found = read_state_dict(saved(tmp_path / "w.pth", content, legacy))
     assert found.keys() == TENSORS.keys()
     assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_tensors_beside_the_network_are_left_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {f"model.{name}": tensor for name, tensor in TENSORS.items()}
+    path = saved(tmp_path / "w.ckpt", {"state_dict": content | {"loss.weight": torch.ones(2)}})
+    assert read_state_dict(path).keys() == TENSORS.keys()
+    assert "1 tensors are not of the network 'model.' and were left (first: loss.we" in caplog.text
 
 
 def test_safetensors_are_read_too(tmp_path: Path) -> None:
@@ -118,6 +130,20 @@ def test_file_that_is_far_too_large_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(MOST_BYTES + 1)  # a hole: it takes no room
     with pytest.raises(WeightsError, match=r"4\.0 GiB are no encoder"):
         read_state_dict(tmp_path / "w.pth")
+
+
+def test_file_that_unpacks_to_far_too_much_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = saved(tmp_path / "stored.pth", {"w": torch.zeros(500_000)})
+    packed = tmp_path / "w.pth"
+    with zipfile.ZipFile(stored) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert packed.stat().st_size < 10_000
+    monkeypatch.setattr(reading, "MOST_BYTES", 2**20)
+    with pytest.raises(WeightsError, match=r"w\.pth: .* GiB are no encoder"):
+        read_state_dict(packed)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from covidssl.commands import finetune, import_weights
+from covidssl.commands import export, finetune, import_weights
 from covidssl.errors import UsageError, WeightsError
 from covidssl.experiments import FinetuneConfig, PretrainConfig
 from covidssl.files import sha256_of
@@ -16,12 +16,14 @@ from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model import load_model
 from covidssl.networks.encoder import build_encoder
-from covidssl.networks.plan import EncoderPlan
+from covidssl.networks.plan import EncoderPlan, Kind
 from covidssl.networks.unet import RestorationUNet
 from covidssl.starting import start_from, start_pretraining
 from covidssl.weights import EncoderCard, Origin, load_encoder, save_encoder_file
-from tests.foreign import layout_files
+from tests.export.taught_models import SLICES, card_of, write_taught
+from tests.foreign import layout_files, torchvision_networks
 from tests.scan_files import chest_grey, write_png
+from tests.test_weights import write_encoder
 
 FRAME = Frame(size=32, pixels=Pixels.WINDOWED)
 
@@ -30,7 +32,7 @@ FRAME = Frame(size=32, pixels=Pixels.WINDOWED)
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ResNet-18 as torchvision saves it."""
     path = tmp_path_factory.mktemp("foreign") / "resnet18.pth"
-    torch.save(dict(layout_files.resnet("resnet18").state_dict()), path)
+    torch.save(dict(torchvision_networks.resnet18().state_dict()), path)
     return path
 
 
@@ -59,6 +61,62 @@ def test_encoder_that_is_there_is_kept_unless_told_otherwise(foreign: Path, impo
     with pytest.raises(WeightsError, match="are not those of a 3D"):
         import_weights.main(foreign, "medicalnet", imported, overwrite=True)
     assert (imported / "encoder.safetensors").read_bytes() == before
+
+
+def test_files_beside_the_encoder_are_kept_too(foreign: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(UsageError, match=r"config\.json: exists already"):
+        import_weights.main(foreign, "torchvision", tmp_path / "config.safetensors")
+    with pytest.raises(UsageError, match=r"config\.json is a file, no folder"):
+        import_weights.main(foreign, "torchvision", tmp_path / "config.json" / "encoder")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_encoder_does_not_get_the_restoration_network_of_another(
+    foreign: Path, tmp_path: Path
+) -> None:
+    write_encoder(tmp_path)
+    (tmp_path / "encoder.safetensors").unlink()
+    (tmp_path / "encoder.json").unlink()
+    (tmp_path / "encoder.md").unlink()
+    with pytest.raises(UsageError, match=r"holds restoration\.safetensors, of the encoder that"):
+        import_weights.main(foreign, "torchvision", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["resnet18", "densenet121"])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@torch.no_grad()
+def test_what_export_writes_for_timm_comes_back_as_it_was(
+    kind: Kind, norm: str, tmp_path: Path
+) -> None:
+    groups = 4 if norm == "group" else 8
+    model = write_taught(tmp_path / "model", card_of(SLICES, kind=kind, norm=norm, groups=groups))
+    export.main(model, "timm", tmp_path / "timm")
+    file = tmp_path / "timm" / "model.safetensors"
+    path, done = import_weights.main(file, "timm", tmp_path / "back")
+    encoder, card = load_encoder(path)
+    before = load_model(model)
+    assert (encoder.plan, done.drawn) == (before.card.encoder, ())
+    for name, tensor in before.classifier.encoder.state_dict().items():
+        assert torch.equal(encoder.state_dict()[name], tensor), name
+    assert card.window_hu == SLICES.window_hu
+    assert card.licence_note == before.card.licence_note
+
+
+def test_models_genesis_says_its_window_and_warns_of_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(layout_files.genesis(), tmp_path / "genesis.pt")
+    import_weights.main(tmp_path / "genesis.pt", "models_genesis", tmp_path / "out")
+    assert load_encoder(tmp_path / "out")[1].window_hu == (-1000.0, 1000.0)
+    assert "through the window -1000 to 1000" in (tmp_path / "out" / "encoder.md").read_text()
+    volume = {"size": 32, "depth": 16, "pixels": "hu"}
+    start_from(tmp_path / "out", Frame.model_validate(volume), None, 0)
+    assert "--set frame.window_hu=[-1000.0, 1000.0]" in caplog.text
+    caplog.clear()
+    same = Frame.model_validate(volume | {"window_hu": (-1000.0, 1000.0)})
+    start_from(tmp_path / "out", same, None, 0)
+    assert not caplog.text
 
 
 def test_any_frame_may_be_used_with_foreign_weights(imported: Path) -> None:
@@ -113,7 +171,7 @@ def test_pretraining_starts_from_an_encoder_alone(tmp_path: Path) -> None:
     for given in (path, tmp_path):
         network = RestorationUNet(build_encoder(plan))
         drawn = [t.clone() for t in network.decoder.state_dict().values()]
-        assert start_pretraining(network, given, config.frame, plan) == card.sha256
+        assert start_pretraining(network, given, config.frame, plan) == card
         for name, tensor in encoder.state_dict().items():
             assert torch.equal(network.encoder.state_dict()[name], tensor)
         kept = network.decoder.state_dict().values()

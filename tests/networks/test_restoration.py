@@ -125,7 +125,7 @@ def card_of(network: RestorationUNet) -> EncoderCard:
         holds="restoration",
         encoder=network.encoder.plan,
         lesion_map=network.lesion_map,
-        frame=Frame(size=32),
+        frame=Frame(size=32, depth=None if network.encoder.plan.dimensions == 2 else 16),
         trained_on=Origin(data_fingerprint="ab12", pictures=9, steps=5, seed=3),
         metrics={},
         sha256="",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from covidssl.networks.plan import EncoderPlan
 from covidssl.pretext import MocoPretext, Setting, SimclrPretext
 from covidssl.pretext.moco import Compared, MocoNetwork, info_nce
 from covidssl.pretext.simclr import nt_xent
@@ -139,6 +141,33 @@ def test_the_key_encoder_starts_where_the_encoder_is_and_follows_slowly() -> Non
         its.add_(1.0)  # a step
     network(pictures(0), pictures(1))
     assert torch.allclose(its - mine, torch.tensor(0.9), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_a_key_is_the_same_whatever_else_is_in_its_batch(norm: str) -> None:
+    """Or statistics of the batch would tell which query a key belongs to."""
+    plan = EncoderPlan.model_validate({"channels": (8, 8, 16), "norm": norm})
+    network = network_of(MocoPretext(queue=6, features=4), plan).train()
+    for step in range(5):
+        network(pictures(2 * step), pictures(2 * step + 1))
+    other = copy.deepcopy(network)
+    first, second = pictures(20), pictures(21)
+    changed = torch.cat([second[:1], pictures(22)[1:]])
+    keys = network(first, second).key, other(first, changed).key
+    assert torch.allclose(keys[0][0], keys[1][0], atol=1e-6)
+    assert not torch.allclose(keys[0][1], keys[1][1], atol=1e-3)
+
+
+def test_the_statistics_of_keys_follow_those_of_queries_and_forget_how_they_began() -> None:
+    network = moco(momentum=0.99)
+    for step in range(60):
+        network(pictures(2 * step), pictures(2 * step + 1))
+    query, key = (
+        dict(part.named_buffers()) for part in (network.projection, network.key_projection)
+    )
+    for name in ("layers.1.running_mean", "layers.1.running_var"):
+        assert not torch.equal(query[name], key[name])
+        assert torch.allclose(query[name], key[name], rtol=0.4, atol=0.02), name
 
 
 def test_no_gradient_reaches_the_key_encoder() -> None:

@@ -21,11 +21,11 @@ from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.phantom import phantom_chest
 from covidssl.pretext import CleanSlices, Pretext, PretextPlan
-from covidssl.pretraining import must_have_whole_batches
+from covidssl.pretraining import must_have_pictures, must_have_whole_batches
 from covidssl.randomness import initial_weights
 from covidssl.starting import start_from
 from covidssl.training import Share, TrainingPlan
-from covidssl.weights import load_encoder
+from covidssl.weights import load_encoder, load_restoration, save_encoder_file
 from tests.pretext.pictures import SETTING, network_of, slices, state_of, teach, volumes
 
 TAUGHT: dict[str, dict[str, Any]] = {
@@ -39,6 +39,7 @@ TAUGHT: dict[str, dict[str, Any]] = {
 # Two dozen pictures are alike but for their window: views that move them too take longer to match.
 EASY = {"augment": {"zoom": (1, 1), "shift": 0, "rotation_degrees": 0, "flip": 0}}
 LEARNT = {"simclr": EASY | {"temperature": 0.1}, "moco": EASY | {"temperature": 0.07}}
+FEW = {"moco": {"queue": 4}}  # shorter than the pictures of the store
 RESTORING = ("perlin", "models_genesis", "mae")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -125,7 +126,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(root / "scans" / "labels.csv", ("path", "label", "patient"), rows)
     prepare.main(PrepareConfig(), [root / "scans" / f"p{k:02d}.nii.gz" for k in (0, 2)], root / "s")
     for kind in (*TAUGHT, "none"):
-        more = [f"pretext.{k}={v}" for k, v in TAUGHT.get(kind, {}).items()]
+        more = [f"pretext.{k}={v}" for k, v in (TAUGHT.get(kind, {}) | FEW.get(kind, {})).items()]
         sets = [*SMALL, *STEPS, f"pretext.kind={kind}", *more]
         pretrain.main(
             load_config(PretrainConfig, None, sets), root / "s", root / kind, device="cpu"
@@ -216,6 +217,12 @@ def test_a_pretext_may_start_from_the_encoder_of_another(place: Path, tmp_path: 
         (["pretext.skip_dropout=[0.1, 0.2]"], r"2 chances.*5 levels has 4 skip connections"),
         (["pretext.kind=moco", "training.accumulate=2"], r"set training\.accumulate=1"),
         (["pretext.kind=simclr", "training.batch_size=1"], r"batch_size must be at least 2"),
+        (["pretext.kind=mae", "pretext.mask_patch=128"], r"mask_patch 128 hides the whole"),
+        (
+            ["pretext.kind=mae", "pretext.patch=[16, 16, 16]", "frame.depth=32",
+             "encoder.dimensions=3"],
+            r"pretext\.mask_patch 16 hides the whole of \[16, 16, 16\] pixels",
+        ),
         (["pretext.kind=moco", "pretext.queue=8"], r"pretext\.queue 8 must hold .* 32 keys"),
         (["pretext.patch=[8, 16, 16]"], r"pretext\.patch is of volumes: set frame\.depth"),
         (
@@ -242,6 +249,30 @@ def test_a_pretext_that_compares_pictures_is_refused_in_several_processes() -> N
     must_have_whole_batches(load_config(PretrainConfig, None), 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "pictures", "said"),
+    [
+        ("simclr", 31, r"31 pictures .* fewer than training\.batch_size 32"),
+        ("moco", 256, r"pretext\.queue 256 is not shorter than the 256 pictures"),
+    ],
+)
+def test_a_pretext_that_compares_pictures_is_refused_where_there_are_too_few(
+    kind: str, pictures: int, said: str
+) -> None:
+    config = load_config(PretrainConfig, None, [f"pretext.kind={kind}"])
+    with pytest.raises(UsageError, match=said):
+        must_have_pictures(config, pictures)
+    must_have_pictures(config, pictures + 1)
+    must_have_pictures(load_config(PretrainConfig, None, ["pretext.kind=rotation"]), 1)
+
+
+def test_a_run_on_too_few_pictures_is_refused_before_it_writes(place: Path, tmp_path: Path) -> None:
+    config = load_config(PretrainConfig, None, [*SMALL, "pretext.kind=simclr"])
+    with pytest.raises(UsageError, match="would tell a picture from itself"):
+        pretrain.main(config, place / "s", tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_where_no_pretext_is_named_it_is_ours() -> None:
     assert load_config(PretrainConfig, None, ["pretext.skip_dropout=0.1"]).pretext.kind == "perlin"
 
@@ -255,3 +286,21 @@ def test_comparators_differ_from_the_demo_in_their_pretext_alone() -> None:
         kinds.add(config.pretext.kind)
         assert config.model_copy(update={"pretext": ours.pretext}) == ours, path.name
     assert kinds == {*TAUGHT, "none"} - {"perlin"}
+
+
+def test_terms_and_origin_of_foreign_weights_stay_with_what_is_made_of_them(
+    place: Path, tmp_path: Path
+) -> None:
+    weights, card = load_encoder(place / "none")
+    came = {"foreign": "timm unet", "licence_note": "Terms of others.", "frame": None}
+    first = tmp_path / "encoder.safetensors"
+    card = save_encoder_file(first, weights, weights.state_dict(), card.model_copy(update=came))
+    config = load_config(PretrainConfig, None, [*SMALL, *STEPS, "training.steps=1"])
+    run = pretrain.main(config, place / "s", tmp_path / "run", init=first, device="cpu")
+    cards = [load_encoder(run)[1], load_restoration(run / "restoration.safetensors")[1]]
+    for made in cards:
+        assert (made.foreign, made.licence_note) == ("timm unet", "Terms of others.")
+        assert made.pretrained_from == card.sha256
+    page = (run / "encoder.md").read_text()
+    assert f"It began with timm unet, SHA-256 of the weights {card.sha256}" in page
+    assert load_encoder(place / "mae")[1].pretrained_from == "none"

@@ -50,15 +50,22 @@ def test_a_run_that_goes_on_judges_as_if_it_had_never_stopped() -> None:
 
 
 def test_labels_decide_where_there_are_any_and_lesions_where_not() -> None:
-    assert metric_of(QualityPlan(), probed=True, restores=True) == "probe_auroc"
-    assert metric_of(QualityPlan(), probed=False, restores=True) == "lesion_auroc"
-    assert metric_of(QualityPlan(), probed=False, restores=False) is None
+    assert metric_of(QualityPlan(), probed=True, restores=True, maps=True) == "probe_auroc"
+    assert metric_of(QualityPlan(), probed=False, restores=True, maps=True) == "lesion_auroc"
+    assert metric_of(QualityPlan(), probed=False, restores=False, maps=False) is None
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"), [("probe_auroc", "--probe-data"), ("lesion_auroc", "restores")]
+    ("rule", "restores", "told"),
+    [
+        ("probe_auroc", True, "--probe-data"),
+        ("knn_auroc", True, "--probe-data"),
+        ("lesion_auroc", False, "restores"),
+        ("lesion_map_auroc", False, "restores"),
+        ("lesion_map_auroc", True, r"pretext\.lesion_head"),
+    ],
 )
-def test_a_rule_that_cannot_be_followed_is_refused(rule: str, told: str) -> None:
+def test_a_rule_that_cannot_be_followed_is_refused(rule: str, restores: bool, told: str) -> None:
     plan = QualityPlan.model_validate({"rule": rule})
     with pytest.raises(UsageError, match=told):
-        metric_of(plan, probed=False, restores=False)
+        metric_of(plan, probed=False, restores=restores, maps=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,15 @@ from safetensors.torch import load_file
 from covidssl.clean_slices import open_slices, stored_pictures
 from covidssl.commands import finetune, prepare, pretrain, report
 from covidssl.config import load_config
-from covidssl.errors import DataError, UsageError
+from covidssl.errors import DataError, UsageError, WeightsError
 from covidssl.experiments import FinetuneConfig, PrepareConfig, PretrainConfig
 from covidssl.files import read_csv, write_csv
 from covidssl.finetuning import Places
+from covidssl.model import load_model
 from covidssl.pretraining import Watching
 from covidssl.quality import CHOSEN_ON, hold_out
-from covidssl.weights import load_encoder
+from covidssl.starting import start_from
+from covidssl.weights import load_encoder, save_weights
 from tests.quality.made import write_chests
 
 SMALL = (
@@ -163,6 +166,92 @@ def test_scans_that_chose_an_encoder_do_not_test_what_is_made_of_it(
     places = Places(tmp_path / "run", root / "run", device="cpu")
     with pytest.raises(DataError, match="test split, which the model that it starts from has seen"):
         finetune.main(settings, root / "labelled" / "labels.csv", places)
+
+
+def refused_by_leakage(root: Path, out: Path, start: Path) -> bool:
+    """Whether fine-tuning refuses to test on scans that it knows of."""
+    settings = load_config(FinetuneConfig, None, ["learns=probe"])
+    places = Places(out, start, cache=root / "cache", device="cpu")
+    try:
+        finetune.main(settings, root / "labelled" / "labels.csv", places)
+    except DataError as error:
+        return "which the model that it starts from has seen" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["rotation", "none"])
+def test_what_chose_an_encoder_is_known_of_every_one_that_starts_from_it(
+    root: Path, tmp_path: Path, kind: str
+) -> None:
+    first, last = root / "run", tmp_path / "last"
+    settings = config(f"pretext.kind={kind}", "training.steps=1", "quality.every=null")
+    for name in ("on", "last"):
+        first = pretrain.main(settings, root / "store", tmp_path / name, init=first, device="cpu")
+    assert refused_by_leakage(root, tmp_path / "tuned", last)
+    known = len(load_file(root / "run" / CHOSEN_ON)["chose"])
+    assert len(load_file(last / CHOSEN_ON)["chose"]) == known == 24
+
+
+def test_labels_that_choose_anew_are_known_beside_those_of_before(
+    root: Path, tmp_path: Path
+) -> None:
+    labels = root / "labelled" / "labels.csv"
+    again = config("training.steps=1", labelled=labels)
+    run = pretrain.main(again, root / "store", tmp_path / "run", init=root / "run", device="cpu")
+    assert len(load_file(run / CHOSEN_ON)["chose"]) == 48
+
+
+def test_an_encoder_without_its_prints_says_that_leakage_could_not_be_checked(
+    root: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("encoder.safetensors", "encoder.json"):
+        shutil.copy(root / "run" / name, moved / name)
+    on = pretrain.main(
+        config("training.steps=1", "quality.every=null", "pretext.kind=rotation"),
+        root / "store", tmp_path / "on", init=moved, device="cpu",
+    )  # fmt: skip
+    for start in (moved, on):
+        tuned = tmp_path / f"tuned-{start.name}"
+        assert not refused_by_leakage(root, tuned, start)
+        assert "labelled scans chose" in load_model(tuned).card.unchecked
+
+
+def test_prints_of_another_encoder_are_not_taken_for_its_own(root: Path, tmp_path: Path) -> None:
+    for name in ("encoder.safetensors", "encoder.json"):
+        shutil.copy(root / "run" / name, tmp_path / name)
+    prints = load_file(root / "run" / CHOSEN_ON)
+    save_weights(tmp_path / CHOSEN_ON, {n: tensor[:3].contiguous() for n, tensor in prints.items()})
+    with pytest.raises(WeightsError, match="not the weights that the card"):
+        start_from(tmp_path, None, None, 0)
+
+
+@pytest.mark.parametrize(("patience", "choose"), [("null", False), ("9", True)])
+def test_with_the_last_encoder_kept_labels_choose_only_when_it_ends(
+    root: Path, tmp_path: Path, patience: str, choose: bool
+) -> None:
+    settings = config(
+        "training.steps=2", "quality.keep=last", f"quality.patience={patience}",
+        labelled=root / "labelled" / "labels.csv",
+    )  # fmt: skip
+    run = pretrain.main(settings, root / "store", tmp_path / "run", device="cpu")
+    assert (run / "best-encoder.safetensors").is_file() == choose
+    assert (run / CHOSEN_ON).is_file() == bool(load_encoder(run)[1].chosen_on) == choose
+
+
+def test_where_nothing_is_learnt_labels_choose_nothing(root: Path, tmp_path: Path) -> None:
+    settings = config("pretext.kind=none", labelled=root / "labelled" / "labels.csv")
+    run = pretrain.main(settings, root / "store", tmp_path / "run", device="cpu")
+    assert len(rows_of(run)) == 1
+    assert not (run / CHOSEN_ON).exists()
+
+
+def test_a_rule_that_needs_a_lesion_map_is_refused_at_the_start(root: Path, tmp_path: Path) -> None:
+    settings = config("quality.rule=lesion_map_auroc", "pretext.lesion_head=none")
+    with pytest.raises(UsageError, match=r"pretext\.lesion_head"):
+        pretrain.main(settings, root / "store", tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "metrics.csv").exists()
 
 
 def test_nothing_is_looked_at_where_that_was_asked_for(root: Path, tmp_path: Path) -> None:

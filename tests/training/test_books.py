@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.files import read_csv, write_csv
 from covidssl.learning import Notes
-from covidssl.learning.books import Books
+from covidssl.learning.books import Board, Books
 from covidssl.learning.live import Shown, in_words, viewed
 from covidssl.learning.step_files import MetricsFile
 from covidssl.training import StepReport
 from tests.training.small import PLAN, learnt
+from tests.training.test_checkpoint import files_of_at_most
 
 PNG = b"\x89PNG"
 
@@ -75,6 +77,32 @@ def test_numbers_of_hooks_are_shown_beside_the_loss(tmp_path: Path) -> None:
         shown.append(books.shown.line())
     assert "validation/auroc 0.75" in shown[0]
     assert "train/loss" not in shown[0]
+
+
+def test_tensorboard_keeps_every_step_once_when_a_run_goes_on(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for from_step, steps in ((0, range(1, 8)), (5, range(6, 9))):
+        with Books(tmp_path, ("part",), from_step, 8) as books:
+            for step in steps:
+                books.write(report(step))
+    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert [event.step for event in found.Scalars("train/loss")] == list(range(1, 9))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_full_disk_that_tensorboard_meets_first_is_not_worth_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with files_of_at_most(2000):
+        board = Board(tmp_path, 0, flush_secs=0.01)
+        for step in range(200):
+            board.add_scalar("train/loss", step, step)
+            time.sleep(0.001)
+        board.close()
+    assert board.newest == {"train/loss": 199}
+    assert caplog.text.count("TensorBoard's events could not be written") == 1
 
 
 def test_a_line_says_how_far_it_is_how_fast_and_for_how_long(

@@ -128,6 +128,28 @@ def test_where_no_checkpoint_is_whole_the_run_does_not_begin_again_by_itself(
     assert len(list(tmp_path.glob("*.unreadable"))) == 2
 
 
+def test_a_second_torn_file_of_the_same_name_does_not_replace_the_first(
+    tmp_path: Path, state: TrainingState
+) -> None:
+    for content in (b"torn", b"torn again"):
+        _, newest = saved_at(tmp_path, state, 3, 5)
+        newest.write_bytes(content)
+        load_checkpoint(tmp_path, new_state())
+    aside = sorted(tmp_path.glob("*.unreadable*"))
+    assert [path.read_bytes() for path in aside] == [b"torn", b"torn again"]
+
+
+def test_a_checkpoint_that_cannot_be_opened_just_now_stays_where_it_is(
+    tmp_path: Path, state: TrainingState
+) -> None:
+    (path,) = saved_at(tmp_path, state, 3)
+    path.rename(tmp_path / "aside")
+    path.mkdir()  # the system refuses to read it, whoever asks
+    with pytest.raises(OSError, match="directory|device"):
+        load_checkpoint(tmp_path, new_state())
+    assert path.exists()
+
+
 def test_torn_checkpoints_do_not_push_whole_ones_out(tmp_path: Path, state: TrainingState) -> None:
     _, *newer = saved_at(tmp_path, state, 3, 5, 7)
     for path in newer:

@@ -20,11 +20,7 @@ from covidssl.cli.options import (
     machines,
     with_precision,
 )
-from covidssl.commands import finetune, pretrain
-from covidssl.config import load_config
 from covidssl.errors import UsageError
-from covidssl.experiments import FinetuneConfig, PretrainConfig
-from covidssl.finetuning import Places
 from covidssl.training import (
     Machines,
     Precision,
@@ -36,10 +32,9 @@ from covidssl.training import (
     started_by_first,
 )
 from tests.training.small import PLAN, SEED
+from tests.training.two import alone, first_steps
 from tests.training.verbs import (
-    OF_A_VERB,
     ROOT,
-    SMALL,
     WEIGHTS,
     Verbs,
     begun,
@@ -49,31 +44,7 @@ from tests.training.verbs import (
 )
 
 NEAR = 1e-4
-
-BOTH_VERBS = """
-import sys
-from pathlib import Path
-from tests.training.test_processes import alone
-from tests.training.verbs import Verbs
-
-verbs = Verbs.__new__(Verbs)
-root, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-verbs.store, verbs.labels, verbs.cache = root / "store", root / "labels.csv", root / "cache"
-alone(verbs, "pretrain", out, steps)
-alone(verbs, "finetune", out, steps)
-"""
-
-
-def alone(verbs: Verbs, verb: str, root: Path, steps: int) -> Path:
-    """Run a verb in this process; its run folder."""
-    settings = [*SMALL, *OF_A_VERB[verb], f"training.steps={steps}"]
-    if verb == "pretrain":
-        config = load_config(PretrainConfig, None, settings)
-        return pretrain.main(config, verbs.store, root / verb, "resume", device="cpu")
-    places = Places(root / verb, cache=verbs.cache, device="cpu")
-    return finetune.main(
-        load_config(FinetuneConfig, None, settings), verbs.labels, places, "resume"
-    )
+STEPS = 10
 
 
 def losses_of(out: Path) -> list[float]:
@@ -100,23 +71,73 @@ def test_a_batch_that_cannot_be_dealt_evenly_is_refused() -> None:
         StepBatches(20, PLAN, SEED, 0, Process(0, 4))
 
 
-@pytest.mark.slow
-def test_two_processes_of_torchrun_learn_what_one_does(verbs: Verbs, tmp_path: Path) -> None:
-    steps = 10
-    script = tmp_path / "both.py"
-    script.write_text(BOTH_VERBS)
+@pytest.fixture(scope="module")
+def two(verbs: Verbs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes of torchrun have done, once for all tests; see `tests.training.two`."""
+    out = tmp_path_factory.mktemp("two")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                "--nproc-per-node", "2", str(script)]  # fmt: skip
+                "--nproc-per-node", "2", "-m", "tests.training.two"]  # fmt: skip
     done = subprocess.run(
-        [*launcher, str(verbs.store.parent), str(tmp_path / "two"), str(steps)],
+        [*launcher, str(verbs.store.parent), str(out), str(STEPS)],
         cwd=ROOT, env=environment() | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for verb in WEIGHTS:
-        out = alone(verbs, verb, tmp_path / "one", steps)
-        check_alike(verb, out, tmp_path / "two" / verb)
-        assert json.loads((tmp_path / "two" / verb / "record.json").read_text())["status"] == "done"
+    return out
+
+
+def said_by(two: Path, place: int, what: str) -> tuple[str, str]:
+    said = json.loads((two / f"said-{place}.json").read_text())[what]
+    return said["kind"], said["said"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", WEIGHTS)
+def test_two_processes_of_torchrun_learn_what_one_does(
+    verbs: Verbs, two: Path, tmp_path: Path, verb: str
+) -> None:
+    check_alike(verb, alone(verbs, verb, tmp_path, STEPS), two / verb)
+    assert json.loads((two / verb / "record.json").read_text())["status"] == "done"
+
+
+@pytest.mark.slow
+def test_the_first_losses_and_the_gradient_of_two_are_those_of_one_up_to_rounding(
+    two: Path,
+) -> None:
+    losses, gradient = first_steps()
+    assert json.loads((two / "said-0.json").read_text())["losses"] == pytest.approx(
+        losses, rel=1e-5
+    )
+    theirs = load_file(two / "gradient.safetensors")
+    largest = max(float(one.abs().max()) for one in gradient.values())
+    for name, mine in gradient.items():
+        assert np.abs(mine.numpy() - theirs[name]).max() < 1e-5 * largest, name
+
+
+@pytest.mark.slow
+def test_what_fails_in_the_first_process_ends_the_other_with_a_word(two: Path) -> None:
+    assert said_by(two, 0, "a_full_disk") == ("NoRoomError", "the disk is full")
+    kind, said = said_by(two, 1, "a_full_disk")
+    assert (kind, said) == (
+        "EndedElsewhereError",
+        "The run was ended by another of its processes, which says why.",
+    )
+
+
+@pytest.mark.slow
+def test_none_goes_on_from_another_step_than_the_first(two: Path) -> None:
+    kind, said = said_by(two, 1, "a_checkpoint_that_one_does_not_see")
+    assert kind == "TrainingError"
+    assert "step-00000003.safetensors: the first process goes on from this" in said
+    assert "--out must lie where all machines see it" in said
+    assert said_by(two, 0, "a_checkpoint_that_one_does_not_see")[0] == "TrainingError"
+
+
+@pytest.mark.slow
+def test_a_process_that_is_gone_is_told_of_plainly(two: Path) -> None:
+    kind, said = said_by(two, 0, "one_that_is_gone")
+    assert kind == "TrainingError"
+    assert "Another process of the run is gone" in said
 
 
 @pytest.mark.slow

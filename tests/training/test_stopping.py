@@ -100,6 +100,17 @@ def test_signals_are_as_before_when_a_run_has_ended(tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in STOPPING] == before
 
 
+def test_a_run_under_nohup_stays_deaf_to_a_terminal_that_is_closed() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.caught == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
     found: list[bool] = []
 
