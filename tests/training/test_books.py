@@ -86,6 +86,7 @@ def test_tensorboard_keeps_every_step_once_when_a_run_goes_on(tmp_path: Path) ->
         with Books(tmp_path, ("part",), from_step, 8) as books:
             for step in steps:
                 books.write(report(step))
+        time.sleep(1.1)  # files of events are put in order by the second in their name
     found = EventAccumulator(str(tmp_path / "tensorboard"))
     found.Reload()
     assert [event.step for event in found.Scalars("train/loss")] == list(range(1, 9))
