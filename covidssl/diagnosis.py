@@ -21,7 +21,7 @@ from covidssl.networks.classifier import CovidClassifier
 from covidssl.randomness import torch_generator
 from covidssl.training import Losses, Share
 
-AUGMENT_STREAM = 31
+_AUGMENT_STREAM = 31
 _PROBE_STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 _MOST_FRAMES, _MOST_PIXELS = 64, 2**20  # that go through the network at once, without gradients
 
@@ -57,10 +57,10 @@ class FramesInMemory(Dataset[LabelledBatch]):
         )
 
 
-class DiagnosisTask:
-    """Fine-tuning as the training loop sees it.
+class LabelTask:
+    """What fine-tuning on frames and on scans have in common.
 
-    Classes are weighted so that both count the same, however many frames each has.
+    Classes are weighted so that both count the same, however many examples each has.
     """
 
     parts = ("cross_entropy",)
@@ -71,15 +71,25 @@ class DiagnosisTask:
         self.augment, self.window_hu, self.seed = augment, window_hu, seed
         self.weights = class_weights(target)
 
-    def examples(self, batch: LabelledBatch, share: Share) -> DiagnosisBatch:
-        """Augmented frames of one step, keyed by seed, step and place."""
-        frames, target = batch
-        generator = torch_generator(self.seed, AUGMENT_STREAM, share.step)
+    def seen(self, frames: torch.Tensor, share: Share) -> torch.Tensor:
+        """Augmented frames (B, C, [D,] H, W), one draw a row, keyed by seed, step and place."""
+        generator = torch_generator(self.seed, _AUGMENT_STREAM, share.step)
         params = share.rows(sample_augment(self.augment, generator, share.drawn))
         moved = warp(unit_from_frames(frames), params)
-        unit = see_through(to_hu(moved, self.window_hu), params)
-        weight = torch.where(target > 0.5, self.weights[1], self.weights[0])
-        return DiagnosisBatch(unit, target, weight)
+        return see_through(to_hu(moved, self.window_hu), params)
+
+    def weight(self, target: torch.Tensor) -> torch.Tensor:
+        """Weight (B,) of examples of target (B,)."""
+        return torch.where(target > 0.5, self.weights[1], self.weights[0])
+
+
+class DiagnosisTask(LabelTask):
+    """Fine-tuning on frames as the training loop sees it."""
+
+    def examples(self, batch: LabelledBatch, share: Share) -> DiagnosisBatch:
+        """Augmented frames of one step."""
+        unit = self.seen(batch.frames, share)
+        return DiagnosisBatch(unit, batch.target, self.weight(batch.target))
 
     def loss(self, network: nn.Module, examples: DiagnosisBatch) -> Losses:
         """Weighted cross-entropy of the frames' logits."""

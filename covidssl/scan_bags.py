@@ -10,11 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
 
-from covidssl.augment import AugmentRanges, sample_augment, see_through, to_hu, warp
-from covidssl.diagnosis import AUGMENT_STREAM, class_weights, weighted_entropy
-from covidssl.frames import unit_from_frames
-from covidssl.hounsfield import Window
-from covidssl.randomness import torch_generator
+from covidssl.diagnosis import LabelTask, weighted_entropy
 from covidssl.training import Losses, Share
 
 
@@ -69,31 +65,18 @@ class ScansInMemory(Dataset[BagBatch]):
         )
 
 
-class BagTask:
+class BagTask(LabelTask):
     """Fine-tuning on scans as the training loop sees it.
 
     One augmentation is drawn a scan and all its slices are moved and windowed alike, as they are
-    when a patient lies otherwise. Classes are weighted so that both count the same, however many
-    scans each has.
+    when a patient lies otherwise.
     """
 
-    parts = ("cross_entropy",)
-
-    def __init__(
-        self, augment: AugmentRanges, window_hu: Window, target: NDArray[np.int64], seed: int
-    ) -> None:
-        self.augment, self.window_hu, self.seed = augment, window_hu, seed
-        self.weights = class_weights(target)
-
     def examples(self, batch: BagBatch, share: Share) -> BagExamples:
-        """Augmented scans of one step, keyed by seed, step and place."""
-        generator = torch_generator(self.seed, AUGMENT_STREAM, share.step)
-        params = share.rows(sample_augment(self.augment, generator, share.drawn))
+        """Augmented scans of one step."""
         # Slices as channels: a draw moves all channels of a picture alike.
-        moved = warp(unit_from_frames(batch.frames[:, :, 0]), params)
-        unit = see_through(to_hu(moved, self.window_hu), params)[:, :, None]
-        weight = torch.where(batch.target > 0.5, self.weights[1], self.weights[0])
-        return BagExamples(unit, batch.mask, batch.target, weight)
+        unit = self.seen(batch.frames[:, :, 0], share)[:, :, None]
+        return BagExamples(unit, batch.mask, batch.target, self.weight(batch.target))
 
     def loss(self, network: nn.Module, examples: BagExamples) -> Losses:
         """Weighted cross-entropy of the scans' logits."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from covidssl.networks.encoder import Encoder, memory_format
+from covidssl.networks.encoder import EncoderOfLevels, memory_format
 from covidssl.networks.norms import norm_of
 from covidssl.networks.plan import EncoderPlan
 
@@ -25,7 +24,7 @@ def double_convolution(
     )
 
 
-class ContractingPath(Encoder):
+class ContractingPath(EncoderOfLevels):
     """Every level halves the picture of the one before; the first keeps its size."""
 
     def __init__(self, plan: EncoderPlan) -> None:
@@ -38,13 +37,3 @@ class ContractingPath(Encoder):
             for level, (inputs, outputs) in enumerate(zip(before, plan.channels, strict=True))
         )
         self.to(memory_format=memory_format(plan.dimensions))  # type: ignore[call-overload]
-
-    def levels_of(self, centred: torch.Tensor) -> list[torch.Tensor]:
-        levels = []
-        for level in self.levels:
-            centred = level(centred)
-            levels.append(centred)
-        return levels
-
-    def stages(self) -> list[list[nn.Module]]:
-        return [[level] for level in self.levels]

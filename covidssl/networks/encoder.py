@@ -79,6 +79,22 @@ class Encoder(nn.Module, ABC):
         return nn.functional.pad(unit, pads, mode="replicate")
 
 
+class EncoderOfLevels(Encoder):
+    """An encoder whose levels are modules, each of which takes what the one before it gave."""
+
+    levels: nn.ModuleList
+
+    def levels_of(self, centred: torch.Tensor) -> list[torch.Tensor]:
+        found = []
+        for level in self.levels:
+            centred = level(centred)
+            found.append(centred)
+        return found
+
+    def stages(self) -> list[list[nn.Module]]:
+        return [[level] for level in self.levels]
+
+
 def _must_have_right_gradients(unit: torch.Tensor) -> None:
     """Refuse to learn from volumes in bf16 on a CPU.
 

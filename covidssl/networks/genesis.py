@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from covidssl.networks.encoder import Encoder, memory_format
+from covidssl.networks.encoder import EncoderOfLevels, memory_format
 from covidssl.networks.norms import norm_of
 from covidssl.networks.plan import EncoderPlan
 
 
-class GenesisPath(Encoder):
+class GenesisPath(EncoderOfLevels):
     """The 3D U-Net of Cicek et al. 2016 with BatchNorm: channels double in a level's second layer.
 
     Levels are joined by a max pool. arXiv:1908.06912 and arXiv:1606.06650.
@@ -33,9 +33,6 @@ class GenesisPath(Encoder):
         for level in self.levels:
             levels.append(level(pool(levels[-1], 2) if levels else centred))
         return levels
-
-    def stages(self) -> list[list[nn.Module]]:
-        return [[level] for level in self.levels]
 
 
 def _layer(plan: EncoderPlan, inputs: int, outputs: int) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from covidssl.networks.encoder import Encoder, memory_format
+from covidssl.networks.encoder import EncoderOfLevels, memory_format
 from covidssl.networks.norms import norm_of
 from covidssl.networks.plan import EncoderPlan
 
@@ -36,7 +36,7 @@ class InvertedResidual(nn.Sequential):
         return features + new if self.adds else new
 
 
-class LightNetwork(Encoder):
+class LightNetwork(EncoderOfLevels):
     """A convolution of stride 2, then levels of inverted residuals, each half as large."""
 
     def __init__(self, plan: EncoderPlan) -> None:
@@ -52,13 +52,3 @@ class LightNetwork(Encoder):
             rest = [InvertedResidual(plan, outputs, outputs, 1) for _ in range(_BLOCKS - 1)]
             self.levels.append(nn.Sequential(down, *rest))
         self.to(memory_format=memory_format(plan.dimensions))  # type: ignore[call-overload]
-
-    def levels_of(self, centred: torch.Tensor) -> list[torch.Tensor]:
-        levels = []
-        for level in self.levels:
-            centred = level(centred)
-            levels.append(centred)
-        return levels
-
-    def stages(self) -> list[list[nn.Module]]:
-        return [[level] for level in self.levels]
