@@ -18,6 +18,8 @@ OUT ?= work/$(if $(DATA),demo-real,demo$(if $(filter 3,$(DIM)),-volume))
 DEVICE ?= auto
 ONLY ?=
 N ?= 200000
+# Tests in so many processes: one a processor, and no more than there is memory for.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 # A torch for CUDA brings its own; beside one for the CPU its interpreter tests the kernel.
 TRITON := triton==3.9.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -29,7 +31,7 @@ demo: $(VENV)/.covidssl
 	$(BIN)/python -m pipelines.demo --out $(OUT) --device $(DEVICE) --dim $(DIM) $(if $(DATA),--data $(DATA))
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: $(VENV)/.covidssl-dev
 	$(BIN)/ruff check .
@@ -55,7 +57,7 @@ $(VENV)/.covidssl: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.covidssl-dev: pyproject.toml constraints.txt | system $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the tools for tests (some minutes) ..."
-	$(PIP) --editable '.[dev,reference,ray,s3,lungmask,export]'
+	$(PIP) --editable '.[dev,reference,ray,s3,lungmask,export,dicom,view]'
 	@$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) --no-deps $(TRITON) || \
 	  echo "Triton cannot be had here: the tests of the GPU's Perlin kernel are skipped."
 	@touch $@ $(VENV)/.covidssl
