@@ -8,6 +8,7 @@
 #   make figures                     the pictures of the README
 #   make bench [ONLY=perlin]         the benchmarks, or one of them
 #   make fuzz [N=200000]             broken files of every format, over all readers
+#   make docker-steps                the Dockerfile's steps in a clean folder, without Docker
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,7 +25,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 TRITON := triton==3.9.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check figures bench fuzz system clean
+.PHONY: demo test check figures bench fuzz docker-steps system clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.covidssl
@@ -67,7 +68,10 @@ $(VENV)/.covidssl-bench: pyproject.toml constraints.txt | system $(VENV)/bin/pyt
 	$(PIP) --editable '.[bench]'
 	@touch $@ $(VENV)/.covidssl
 
-# The reference Perlin noise is C and has no wheels.
+docker-steps: $(VENV)/.covidssl-dev
+	$(BIN)/python -m tests.docker_steps
+
+# The reference Perlin noise is C and has no wheels; pages are tested in a browser.
 system:
 	@if command -v cc >/dev/null && $(PYTHON) -c \
 	  'import pathlib, sysconfig as s; raise SystemExit(not pathlib.Path(s.get_path("include"), "Python.h").is_file())'; \
@@ -75,6 +79,12 @@ system:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	then apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev; \
 	else echo "The tests need a C compiler and Python's headers: install gcc and python3-dev." >&2; exit 1; fi
+	@if { command -v chromium || command -v chromium-browser; } >/dev/null && command -v chromedriver >/dev/null; \
+	then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium chromium-driver; \
+	then :; \
+	else echo "No Chromium with its driver here (chromium, chromium-driver): tests of pages in a browser are skipped." >&2; fi
 
 clean:
 	rm -rf work .pytest_cache .mypy_cache .ruff_cache

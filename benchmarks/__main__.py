@@ -35,6 +35,9 @@ class Subject(StrEnum):
     LUNGS = "lungs"
     THROUGHPUT = "throughput"
     KILL_RESUME = "kill_resume"
+    PREDICT = "predict"
+    BOOTSTRAP = "bootstrap"
+    SOAK = "soak"
 
 
 class Where(StrEnum):

@@ -1,4 +1,4 @@
-"""Labelled scans: class folders, or a CSV `path,label[,patient][,split]`."""
+"""Labelled scans: class folders, or a CSV `path,label[,patient][,split]` with any more columns."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import difflib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from covidssl.errors import DataError, ScanError, UsageError
 from covidssl.files import read_csv
@@ -18,6 +19,7 @@ from covidssl.io import Found, ScanFiles, choose_series, find_scans, natural_ord
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
+_OWN = {"path", "label", "patient", "split"}  # columns that this package gives a meaning
 _SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -39,6 +41,8 @@ class LabelledScan:
         positive: whether it is of the positive class.
         patient: whose scan it is, where known.
         split: its split, where the dataset says.
+        columns: what further columns of the CSV say of it, as they are written; empty text where
+            the row says nothing. Used for subgroups alone.
     """
 
     name: str
@@ -46,6 +50,7 @@ class LabelledScan:
     positive: bool
     patient: str | None = None
     split: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,13 @@ class Dataset:
         name: of the folder or CSV.
         scans: all of them.
         classes: names of the negative and of the positive class.
+        columns: names of the further columns of its CSV, in their order; none of class folders.
     """
 
     name: str
     scans: tuple[LabelledScan, ...]
     classes: tuple[str, str]
+    columns: tuple[str, ...] = ()
 
 
 def read_dataset(path: Path, positive_class: str) -> Dataset:
@@ -70,8 +77,8 @@ def read_dataset(path: Path, positive_class: str) -> Dataset:
 
     Args:
         path: a folder of two class folders, or a CSV with `path` (relative to the CSV; an image, a
-            NIfTI file or a DICOM folder), `label`, and perhaps `patient` and `split`. Its order
-            does not matter.
+            NIfTI file or a DICOM folder), `label`, and perhaps `patient` and `split`; more columns
+            are kept as they are, for subgroups. Its order does not matter.
         positive_class: name of the class that means COVID-19; capitals do not matter.
 
     Raises:
@@ -85,16 +92,25 @@ def read_dataset(path: Path, positive_class: str) -> Dataset:
         rows = _rows_of_csv(path)
     else:
         raise UsageError(f"{path}: expected a folder of two class folders, or a CSV path,label.")
-    labels = Counter(label for _, label, _, _ in rows)
+    labels = Counter(row.label for row in rows)
     classes = _classes(path.name, labels, positive_class)
     scans = tuple(
-        LabelledScan(files.name, files, label == classes[1], patient, split)
-        for files, label, patient, split in rows
+        LabelledScan(
+            row.files.name, row.files, row.label == classes[1], row.patient, row.split, row.more
+        )
+        for row in rows
     )
-    return Dataset(path.name, scans, classes)
+    return Dataset(path.name, scans, classes, tuple(rows[0].more))
 
 
-Row = tuple[ScanFiles, str, str | None, str | None]
+class Row(NamedTuple):
+    """A row of the table: files, label, patient, split, and what more columns say."""
+
+    files: ScanFiles
+    label: str
+    patient: str | None
+    split: str | None
+    more: dict[str, str]
 
 
 def _rows_of_folder(path: Path) -> list[Row]:
@@ -106,7 +122,7 @@ def _rows_of_folder(path: Path) -> list[Row]:
             continue  # a folder without CT, such as one of lists, is no class
         for scan in _chosen(found):
             name = f"{folder.name}/{scan.name}"
-            rows.append((replace(scan, name=name), folder.name, None, None))
+            rows.append(Row(replace(scan, name=name), folder.name, None, None, {}))
     if not rows:
         raise DataError(f"{path.name}: no class folder with CT in it; expected two, one a class.")
     return rows
@@ -126,14 +142,15 @@ def _rows_of_csv(path: Path) -> list[Row]:
         if not label:
             raise DataError(f"{where}: {name} has no label.")
         rows.append(
-            (
+            Row(
                 _files(path.parent, row["path"], name, where),
                 label,
                 row.get("patient", "").strip() or None,
                 split_of_word(row.get("split", ""), where),
+                {key: text.strip() for key, text in row.items() if key not in _OWN},
             )
         )
-    return sorted(rows, key=lambda row: natural_order(row[0].name))
+    return sorted(rows, key=lambda row: natural_order(row.files.name))
 
 
 def _table(path: Path) -> list[dict[str, str]]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from covidssl.legible import legible
+
 _PLACES = 8
 
 
 class CovidsslError(Exception):
     """Base of all refusals: says what was wrong, what was expected, what to do, and which file."""
+
+    def __init__(self, text: str = "") -> None:
+        # It may quote a file's name, and is shown in a terminal.
+        super().__init__(legible(text, lines=True))
 
 
 class UsageError(CovidsslError):
@@ -21,11 +27,11 @@ class ScanError(CovidsslError):
 
     Attributes:
         code: what was found, as one word for tables: `gantry_tilt`, `missing_slices`, ...; the
-            codes are listed in docs/formats.md.
+            codes are listed in docs/formats.md and docs/inference.md.
     """
 
     def __init__(self, text: str, code: str = "unreadable") -> None:
-        super().__init__(text)
+        super().__init__(legible(text))
         self.code = code
 
     def __reduce__(self) -> tuple[type[ScanError], tuple[str, str]]:

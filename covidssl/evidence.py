@@ -1,9 +1,10 @@
-"""Why the classifier said so, and what the restoration network would lift off: two maps."""
+"""Why the classifier said so, exactly, and pictures of both maps of a scan."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +13,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from covidssl.answers import Answer
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.networks.unet import RestorationUNet
+from covidssl.scan_frames import ScanFrames
+
+if TYPE_CHECKING:
+    from covidssl.maps import ScanMaps
 
 Pictures = NDArray[np.float32]
+
+_PICTURED = 3
 
 
 @torch.no_grad()
@@ -50,35 +57,18 @@ def class_evidence(network: CovidClassifier, unit: torch.Tensor) -> torch.Tensor
     return _fold_padding(total, shape)
 
 
-@torch.no_grad()
-def lifted_off(network: RestorationUNet, unit: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
-    """Density that the restoration network takes off inside the lungs.
-
-    Args:
-        network: the restoration network.
-        unit: (B, 1, H, W) frames in network units.
-        lungs: (B, 1, H, W) bool.
-
-    Returns:
-        (B, H, W) network units, 0 or more.
-    """
-    network.eval()
-    removed: torch.Tensor = (unit - network(unit).unit).clamp_min(0.0) * lungs
-    return removed[:, 0]
-
-
 def evidence_picture(
-    frames: Pictures, evidence: Pictures, lifted: Pictures | None, captions: list[str]
+    frames: Pictures, evidence: Pictures, lesion: Pictures | None, captions: list[str]
 ) -> bytes:
-    """A PNG with a row a slice: the frame, the classifier's evidence, what would be lifted off.
+    """A PNG with a row a slice: the frame, the classifier's evidence, the lesion map.
 
     Args:
         frames: (N, H, W) network units.
         evidence: (N, H, W) logits a pixel; warm colours speak for the positive class.
-        lifted: (N, H, W) network units; None without a restoration network.
+        lesion: (N, H, W) network units; None without a restoration network.
         captions: one a slice.
     """
-    columns = 2 if lifted is None else 3
+    columns = 2 if lesion is None else 3
     figure = Figure(figsize=(2.6 * columns, 2.75 * len(frames)), dpi=85, layout="compressed")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(frames), columns, squeeze=False)
@@ -100,18 +90,56 @@ def evidence_picture(
             alpha=np.clip(spoken, 0, 0.6),
         )
         panels[1].set_title("evidence: red for, blue against", fontsize=8)
-        if lifted is not None:
+        if lesion is not None:
             panels[2].imshow(
-                lifted[row],
+                lesion[row],
                 cmap="inferno",
                 vmin=0,
-                vmax=0.35,
-                alpha=np.clip(lifted[row] / 0.1, 0, 0.8),
+                vmax=0.5,
+                alpha=np.clip(lesion[row] / 0.2, 0, 0.8),
             )
-            panels[2].set_title("lifted off by the restoration", fontsize=8)
+            panels[2].set_title("lesion map, without labels", fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def picture_of(cut: ScanFrames | None, answer: Answer, maps: ScanMaps | None) -> bytes:
+    """The slices that decided, with maps that add up, over all slices, to the scan's logit.
+
+    Raises:
+        ValueError: when there was nothing to look at, or no maps were made.
+    """
+    if cut is None or maps is None:
+        raise ValueError("There is no picture of a scan that was not looked at, or without maps.")
+    volume = cut.frames.ndim == 4
+    stored = cut.frames[0] if volume else cut.frames
+    frames = stored.astype(np.float32) / np.float32(65535)
+    adds = maps.evidence.sum(axis=(1, 2))
+    if volume:
+        loudest = _loudest_planes(adds)
+        captions = [f"slice {maps.slices[k]}: adds {adds[k]:+.2f} to the logit" for k in loudest]
+    else:
+        said = answer.slices
+        order = np.lexsort(([one.probability for one in said], [one.weight for one in said]))
+        loudest = np.sort(order[-_PICTURED:])
+        captions = [
+            f"slice {said[k].slice}: probability {said[k].probability:.2f}, "
+            f"weight {said[k].weight:.0%}"
+            for k in loudest
+        ]
+    lesion = None if maps.lesion is None else maps.lesion[loudest]
+    return evidence_picture(frames[loudest], maps.evidence[loudest], lesion, captions)
+
+
+def _loudest_planes(adds: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The loudest planes of (depth,) that are no neighbours: those would look the same."""
+    apart = max(len(adds) // (2 * _PICTURED), 1)
+    chosen: list[int] = []
+    for plane in np.argsort(-adds):
+        if len(chosen) < _PICTURED and all(abs(plane - other) >= apart for other in chosen):
+            chosen.append(int(plane))
+    return np.sort(np.array(chosen))
 
 
 def _at_maxima(flat: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

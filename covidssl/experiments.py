@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from covidssl.augment import AugmentRanges
+from covidssl.calibration import CalibrationKind, OperatingPointPlan, YoudenPoint
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.io.reading import Policy
@@ -182,8 +183,12 @@ class FinetuneConfig(Experiment):
         validate_every: steps between validations; the best one is kept.
         checkpoint_every: steps between checkpoints.
         aggregation: from slices to a scan.
-        burden_threshold: network units lifted off a pixel for it to count as lesion
-            (0.07 of the default window is 98 HU).
+        calibration: from a logit to a probability, fitted on validation: `platt` (scale and bias),
+            `temperature` (scale alone) or `isotonic`.
+        operating_point: rule by which validation chooses the threshold: `youden`, a target
+            `sensitivity`, or least `cost`.
+        burden_threshold: network units of the lesion map above which a pixel counts as lesion
+            (0.15 of the default window is 210 HU).
     """
 
     # Classes of a table are often called 0 and 1.
@@ -202,7 +207,9 @@ class FinetuneConfig(Experiment):
     validate_every: int = Field(25, ge=1)
     checkpoint_every: int = Field(50, ge=1)
     aggregation: Aggregation = Aggregation()
-    burden_threshold: float = Field(0.07, gt=0, lt=1)
+    calibration: CalibrationKind = "platt"
+    operating_point: OperatingPointPlan = YoudenPoint()
+    burden_threshold: float = Field(0.15, gt=0, lt=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -266,7 +273,11 @@ class EvaluateConfig(Experiment):
     Attributes:
         split: which part of the data is scored; `all` for another dataset.
         rounds: of the bootstrap.
-        rival: whether the trivial rival is trained on the same labels and scored beside the model.
+        rival: whether trivial models are trained on the same labels and scored beside the model.
+        views: whether the model is scored on images without what a shortcut feeds on too, and all
+            trivial models of the audit beside it; without, the one trivial rival.
+        by: further columns of the labelled CSV by whose values subgroups are scored.
+        prevalence: shares of positives for which PPV, NPV and accuracy are given.
         run_length: consecutive files that stand for one patient when intervals are computed, where
             no patient is known and file order carries patients.
     """
@@ -274,7 +285,20 @@ class EvaluateConfig(Experiment):
     split: str = "test"
     rounds: int = Field(2000, ge=100)
     rival: bool = True
+    views: bool = True
+    by: tuple[str, ...] = ()
+    prevalence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     run_length: int = Field(20, ge=1)
+
+
+class CompareConfig(Experiment):
+    """Configuration of `covidssl compare`.
+
+    Attributes:
+        rounds: of the bootstrap.
+    """
+
+    rounds: int = Field(2000, ge=100)
 
 
 class PredictConfig(Experiment):
@@ -289,6 +313,8 @@ class PredictConfig(Experiment):
         ids_key: file with the key of the pseudonyms, made where there is none; with it, or with
             keep_ids, the table names patients and series. None: beside the output, and only where
             paths are hashed. A path: it is written into no file of the run.
+        backend, force, augmentations, maps: as in `prediction.AnswerPlan`.
+        dicom: write the maps as DICOM SEG and SR, too, where a scan is DICOM.
     """
 
     pixels: Pixels | None = None
@@ -297,6 +323,11 @@ class PredictConfig(Experiment):
     hash_paths: bool = False
     keep_ids: bool = False
     ids_key: Path | None = Field(None, exclude=True)
+    backend: Literal["torch", "onnx"] = "torch"
+    force: bool = False
+    augmentations: int = Field(0, ge=0, le=64)
+    maps: bool = True
+    dicom: bool = False
 
 
 def _must_fit(frame: Frame, encoder: EncoderPlan) -> None:

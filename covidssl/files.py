@@ -105,7 +105,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+def size_in_words(number: float) -> str:
+    """A number of bytes for a person, such as `1.5 MiB`."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.3g} TiB"
+
+
+# As a sign of full width, a formula begins in the spreadsheets of East Asia too.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def _cell(value: object) -> object:

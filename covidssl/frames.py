@@ -175,8 +175,14 @@ def planes_to_mask(planes: Unit, frame: Frame) -> NDArray[np.bool_]:
 
 def places_along(slices: range, depth: int) -> NDArray[np.int64]:
     """The slice of the scan that lies nearest to each plane (depth,) of a volume."""
+    nearest = np.rint(heights_along(slices, depth)).astype(np.int64)
+    return np.clip(nearest, slices.start, slices.stop - 1)
+
+
+def heights_along(slices: range, depth: int) -> NDArray[np.float64]:
+    """Where each plane (depth,) of a volume lies, counted in slices of the scan."""
     middles = (np.arange(depth) + 0.5) * len(slices) / depth - 0.5
-    return slices.start + np.clip(np.rint(middles), 0, len(slices) - 1).astype(np.int64)
+    return np.asarray(slices.start + middles, dtype=np.float64)
 
 
 def unit_from_frames(frames: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,15 +30,29 @@ from covidssl.errors import DataError
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels, to_unit
 from covidssl.io import read_scan
-from covidssl.lungs import segment_lungs
+from covidssl.lungs import Lungs, segment_lungs
 from covidssl.rivals import thumbnail_features
 from covidssl.scan_frames import ScanFrames, frames_of_scan, slices_with_lung
 from covidssl.splits import Prints
+from covidssl.volume import Volume
 
 log = logging.getLogger(__name__)
 
 _CACHE = 3  # raise it when the cache file holds something else
+_MASKS, _LOOKED_AT = "masks", "looked at: "
 _SHORTCUT = 0.05  # a class whose share of HU scans is this much larger can be told by that alone
+
+
+class Look(NamedTuple):
+    """What else is looked at while a scan is open, so that it need not be opened again.
+
+    Attributes:
+        name: of it and of its version, which the cache knows it by.
+        of: gives arrays of a scan by name; each of the same shape for all scans.
+    """
+
+    name: str
+    of: Callable[[LabelledScan, Volume, Lungs], Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,9 @@ class LabelledFrames:
         dropped: name and reason of every scan that could not be read.
         without_lungs: names of scans taken whole because no plausible lungs were found.
         warned: name and text of everything that the reader or the lungs found odd.
+        looked_at: what a `Look` saw, name to an array (len(scans), ...); empty without one.
+        masks: (N, ..., ceil(size / 8)) uint8, the lungs in each frame, eight pixels of a row a
+            byte (`numpy.packbits`); kept with a `Look` alone, else None.
     """
 
     frames: NDArray[np.uint16]
@@ -69,6 +86,8 @@ class LabelledFrames:
     dropped: Dropped
     without_lungs: tuple[str, ...]
     warned: tuple[tuple[str, str], ...]
+    looked_at: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    masks: NDArray[np.uint8] | None = None
 
     @property
     def target(self) -> NDArray[np.int64]:
@@ -87,6 +106,17 @@ class LabelledFrames:
         """How many scans are of this kind of pixel and of this class (True: positive)."""
         of = zip(self.pixels, (scan.positive for scan in self.scans), strict=True)
         return dict(sorted(Counter(of).items()))
+
+    def lungs(self, which: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The lungs in the frames that `which` names, of the frames' own shape.
+
+        Raises:
+            ValueError: when the masks were not kept.
+        """
+        if self.masks is None:
+            raise ValueError("The masks of the lungs were not kept: load the frames with a look.")
+        edge = self.frames.shape[-1]
+        return np.unpackbits(self.masks[which], axis=-1, count=edge).view(np.bool_)
 
     def of(self, names: Iterable[str]) -> NDArray[np.int64]:
         """Places of the frames of the named scans."""
@@ -109,6 +139,7 @@ def load_labelled_frames(
     most_slices: int,
     cache: Path | None = None,
     progress: Progress = no_progress,
+    look: Look | None = None,
 ) -> LabelledFrames:
     """Read scans, find their lungs, and cut their frames; a scan that cannot be read is dropped.
 
@@ -118,17 +149,19 @@ def load_labelled_frames(
         most_slices: frames of one scan at most.
         cache: folder for the frames, so that they are cut once; None for none.
         progress: shows how far it is.
+        look: what else is kept of each scan; None for nothing.
 
     Raises:
         DataError: when no scan of a class could be read, or when one class is HU and the other
             windowed pictures, so that the format tells the label.
         CovidsslError: when the disk is full.
     """
-    key = key_of(scans, _CACHE, frame.model_dump(mode="json"), most_slices)
+    made_by = (_CACHE, frame.model_dump(mode="json"), most_slices, *([look.name] if look else ()))
+    key = key_of(scans, *made_by)
     file = cache / f"frames-{key}.safetensors" if cache else None
     cut = read_kept(file, lambda kept: _from_kept(kept, scans)) if file else None
     if cut is None:
-        cut = _cut(scans, frame, most_slices, progress)
+        cut = _cut(scans, lambda scan: _cut_one(scan, frame, most_slices, look), progress)
         if file and may_be_kept(cut.dropped):
             write_kept(file, _to_keep(cut))
     if cut.dropped:
@@ -182,14 +215,14 @@ class _Cut(NamedTuple):
     hash: Hashes
     voxels: str
     without_lungs: bool
+    looked_at: Mapping[str, NDArray[Any]] | None
 
 
 def _cut(
-    scans: Sequence[LabelledScan], frame: Frame, most_slices: int, progress: Progress
+    scans: Sequence[LabelledScan], cut_one: Callable[[LabelledScan], _Cut], progress: Progress
 ) -> LabelledFrames:
-    found, dropped = read_each(
-        scans, lambda scan: _cut_one(scan, frame, most_slices), "reading labelled scans", progress
-    )
+    found, dropped = read_each(scans, cut_one, "reading labelled scans", progress)
+    seen = [cut.looked_at for _, cut in found if cut.looked_at is not None]
     return LabelledFrames(
         frames=np.concatenate([cut.frames.frames for _, cut in found]),
         scan_of=np.repeat(np.arange(len(found)), [len(cut.frames.frames) for _, cut in found]),
@@ -201,10 +234,14 @@ def _cut(
         dropped=dropped,
         without_lungs=tuple(scan.name for scan, cut in found if cut.without_lungs),
         warned=tuple((scan.name, text) for scan, cut in found for text in cut.frames.warnings),
+        looked_at={name: np.stack([one[name] for one in seen]) for name in (seen or [{}])[0]},
+        masks=np.concatenate([np.packbits(cut.frames.lungs, axis=-1) for _, cut in found])
+        if seen
+        else None,
     )
 
 
-def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut:
+def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int, look: Look | None) -> _Cut:
     ct = read_scan(scan.files)
     lungs = segment_lungs(ct)
     cut = frames_of_scan(ct, lungs, frame, most_slices)
@@ -220,6 +257,7 @@ def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int) -> _Cut:
         hash=picture_hash(unit[len(unit) // 2]),
         voxels=voxels_digest(ct.array),
         without_lungs=not lungs.usable,
+        looked_at=look.of(scan, ct, lungs) if look else None,
     )
 
 
@@ -237,6 +275,8 @@ def _to_keep(cut: LabelledFrames) -> Kept:
         "scan_of": cut.scan_of,
         "thumbnails": cut.thumbnails,
         "hashes": cut.hashes,
+        **({} if cut.masks is None else {_MASKS: cut.masks}),
+        **{f"{_LOOKED_AT}{name}": array for name, array in cut.looked_at.items()},
     }
     return Kept(arrays, notes)
 
@@ -256,4 +296,10 @@ def _from_kept(kept: Kept, scans: Sequence[LabelledScan]) -> LabelledFrames:
         dropped=tuple((name, reason) for name, reason in notes["dropped"]),
         without_lungs=tuple(notes["without_lungs"]),
         warned=tuple((name, text) for name, text in notes["warned"]),
+        looked_at={
+            name.removeprefix(_LOOKED_AT): array
+            for name, array in arrays.items()
+            if name.startswith(_LOOKED_AT)
+        },
+        masks=arrays.get(_MASKS),
     )

@@ -22,6 +22,12 @@ from covidssl.networks.encoder import build_encoder
 from covidssl.networks.heads import HeadPlan
 from covidssl.networks.plan import EncoderPlan, LesionMap
 from covidssl.networks.unet import RestorationUNet
+from covidssl.out_of_distribution import (
+    DistanceLimit,
+    TrainingFeatures,
+    read_training_features,
+    save_training_features,
+)
 from covidssl.splits import Learnt, read_learnt, save_learnt
 from covidssl.weights import (
     LICENCE_NOTE,
@@ -38,6 +44,7 @@ INTENDED_USE = (
 )
 CLASSIFIER, RESTORATION, CARD = "classifier.safetensors", "restoration.safetensors", "card.json"
 LEARNT, PAGE = "learnt.safetensors", "MODEL.md"
+FEATURES = "training_features.safetensors"
 Floats = NDArray[np.float64]
 Learns = Literal["all", "head", "probe"]
 """What fine-tuning moves: all levels that are not frozen, the head alone, or nothing once the
@@ -99,7 +106,7 @@ class ModelCard(BaseModel):
         operating_point_rule: how it was chosen, on validation.
         calibration: from the logit to the probability, fitted on validation.
         aggregation: from slices to a scan.
-        burden_threshold: network units that must be lifted off a pixel for it to count as lesion.
+        burden_threshold: network units of the lesion map above which a pixel counts as lesion.
         lesion_map: what the restoration network predicts the lesion map from.
         pretrained_from: fingerprint of the encoder's weights, or `none`; of a model that goes on
             from another one, what that one was pretrained from.
@@ -112,7 +119,9 @@ class ModelCard(BaseModel):
             allowed; empty where nothing was found. Every page says it.
         unchecked: what could not be checked for leakage, in words; empty where all was.
         splits: `splits_fingerprint` of what it was trained on; empty in cards from before.
-        files: SHA-256 of each file of weights, and of `learnt.safetensors`.
+        distance: from where on a scan is unlike those that were learnt from; None where nothing
+            says so.
+        files: SHA-256 of each file of weights, and of what else lies beside the card.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,6 +146,7 @@ class ModelCard(BaseModel):
     leakage: str = ""
     unchecked: str = ""
     splits: str = ""
+    distance: DistanceLimit | None = None
     intended_use: str = INTENDED_USE
     licence_note: str = LICENCE_NOTE
     files: dict[str, str]
@@ -144,11 +154,8 @@ class ModelCard(BaseModel):
     @field_validator("calibration")
     @classmethod
     def _calibration_is_finite(cls, calibration: Calibration) -> Calibration:
-        if not (np.isfinite((calibration.scale, calibration.bias)).all() and calibration.scale > 0):
-            raise ValueError(
-                f"scale {calibration.scale} and bias {calibration.bias}: expected finite numbers, "
-                f"the scale above 0"
-            )
+        if calibration.fault():
+            raise ValueError(calibration.fault())
         return calibration
 
     @model_validator(mode="after")
@@ -174,12 +181,15 @@ class Model:
         classifier: its network.
         restoration: None where it was trained from scratch.
         learnt: by what the scans that it learnt from are known again; None where that is not there.
+        features: of the training scans, by which a scan unlike them is told; None in models from
+            before.
     """
 
     card: ModelCard
     classifier: CovidClassifier
     restoration: RestorationUNet | None
     learnt: Learnt | None = None
+    features: TrainingFeatures | None = None
 
     def to(self, device: torch.device) -> Model:
         """The same model on another device."""
@@ -200,6 +210,7 @@ def save_model(
     classifier: Mapping[str, torch.Tensor],
     restoration: Mapping[str, torch.Tensor] | None,
     learnt: Learnt | None = None,
+    features: TrainingFeatures | None = None,
 ) -> ModelCard:
     """Write a model folder; the card comes last, so that a folder without one is not whole."""
     files = {CLASSIFIER: save_weights(folder / CLASSIFIER, classifier)}
@@ -207,6 +218,8 @@ def save_model(
         files[RESTORATION] = save_weights(folder / RESTORATION, restoration)
     if learnt is not None:
         files[LEARNT] = save_learnt(folder / LEARNT, learnt)
+    if features is not None:
+        files[FEATURES] = save_training_features(folder / FEATURES, features)
     card = card.model_copy(update={"files": files})
     write_text(folder / PAGE, model_markdown(card.model_dump(mode="json")))
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
@@ -242,4 +255,8 @@ def load_model(path: Path | str) -> Model:
     learnt = None
     if LEARNT in card.files and (folder / LEARNT).is_file():
         learnt = read_learnt(folder / LEARNT, card.files[LEARNT])
-    return Model(card, classifier, restoration, learnt)
+    features = None
+    if FEATURES in card.files:
+        width = len(classifier.feature_mean)
+        features = read_training_features(folder / FEATURES, card.files[FEATURES], width)
+    return Model(card, classifier, restoration, learnt, features)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from covidssl.legible import legible
+
 
 def environment() -> Environment:
     """Templates of the package: values are escaped, and one that is missing is an error."""
@@ -11,6 +13,7 @@ def environment() -> Environment:
         loader=PackageLoader("covidssl", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -31,6 +34,13 @@ def markdown_environment() -> Environment:
 _MARKUP = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]<>|#"})
 
 
+def _shown(value: object) -> object:
+    # Markup of a template's own is left as it is.
+    return legible(value, lines=True) if type(value) is str else value
+
+
 def _plain(value: object) -> object:
     """A value in one line, with what Markdown or HTML would read as markup escaped."""
-    return " ".join(value.split()).translate(_MARKUP) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return legible(" ".join(value.split())).translate(_MARKUP)

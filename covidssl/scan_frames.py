@@ -19,6 +19,7 @@ from covidssl.frames import (
 )
 from covidssl.hounsfield import Pixels
 from covidssl.lungs import Lungs
+from covidssl.noted import Noted
 from covidssl.volume import Volume
 
 LEAST_SHARE_OF_LARGEST = 0.25
@@ -48,7 +49,7 @@ class ScanFrames(NamedTuple):
     lungs: NDArray[np.bool_]
     slices: NDArray[np.int64]
     box: Box
-    warnings: tuple[str, ...]
+    warnings: tuple[Noted, ...]
 
 
 def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = None) -> ScanFrames:
@@ -71,15 +72,17 @@ def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = No
         raise ScanError(
             f"{ct.source}: holds 8-bit grey values of an unknown window, and the network was "
             f"trained on HU. Give the original DICOM or NIfTI in HU, or use a network of pixel "
-            f"kind 'windowed'."
+            f"kind 'windowed'.",
+            "grey_for_hu",
         )
     if ct.pixels is None:
-        raise ScanError(f"{ct.source}: is a mask, expected a CT scan.")
+        raise ScanError(f"{ct.source}: is a mask, expected a CT scan.", "is_mask")
     warnings = ct.warnings
     if not lungs.usable:
+        code = "no_lungs" if lungs.problem else "odd_lungs"
         what = "lungs not found" if lungs.problem else "lungs look wrong"
         whole = "picture" if frame.depth is None else "scan"
-        warnings += (f"{what} ({lungs.complaint}): the whole {whole} was taken",)
+        warnings += (Noted(f"{what} ({lungs.complaint}): the whole {whole} was taken", code),)
     if frame.depth is not None:
         return _volume_of_scan(ct, ct.pixels, lungs, frame, warnings)
     slices = slices_with_lung(lungs, most)
@@ -95,13 +98,14 @@ def frames_of_scan(ct: Volume, lungs: Lungs, frame: Frame, most: int | None = No
 
 
 def _volume_of_scan(
-    ct: Volume, pixels: Pixels, lungs: Lungs, frame: Frame, warnings: tuple[str, ...]
+    ct: Volume, pixels: Pixels, lungs: Lungs, frame: Frame, warnings: tuple[Noted, ...]
 ) -> ScanFrames:
     depth = frame.shape[0]
     if len(ct.array) < 2:
         raise ScanError(
             f"{ct.source}: is a single slice, and the network sees volumes of {depth} slices. "
-            f"Give the whole series, or use a network of slices."
+            f"Give the whole series, or use a network of slices.",
+            "single_slice",
         )
     mask = np.asarray(lungs.mask.array, dtype=bool)
     region = frame.region(lungs_region(mask) if lungs.usable else None, ct.array.shape)
@@ -114,14 +118,15 @@ def _volume_of_scan(
     )
 
 
-def _thinness(region: Region, spacing_mm: tuple[float, float, float] | None) -> tuple[str, ...]:
+def _thinness(region: Region, spacing_mm: tuple[float, float, float] | None) -> tuple[Noted, ...]:
     """A warning, when a volume shows a slab of the lungs and not all of them."""
     count = len(region.slices)
     extent = None if spacing_mm is None else count * spacing_mm[0]
     if count >= LEAST_SLICES and (extent is None or extent >= THIN_SLAB_MM):
         return ()
     over = "an unknown extent" if extent is None else f"{extent:.0f} mm"
-    return (f"a thin slab: {count} slices over {over}, where whole lungs are about 250 mm high",)
+    told = f"a thin slab: {count} slices over {over}, where whole lungs are about 250 mm high"
+    return (Noted(told, "slab"),)
 
 
 def slices_with_lung(lungs: Lungs, most: int | None) -> NDArray[np.int64]:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
-from covidssl.calibration import DEFAULT_POINT, Calibration, fit_calibration, youden_point
+from covidssl.calibration import (
+    DEFAULT_POINT,
+    Calibration,
+    CalibrationKind,
+    OperatingPointPlan,
+    YoudenPoint,
+    fit_calibration,
+    one_sided,
+)
 from covidssl.diagnosis import scores_of
 from covidssl.files import read_csv, write_csv
 from covidssl.labelled_frames import LabelledFrames
@@ -48,6 +56,16 @@ def score_scans(
     return ScanLogits(places, of_scan, target)
 
 
+class Rules(NamedTuple):
+    """How validation decides: the kind of calibration, and the rule of the operating point."""
+
+    calibration: CalibrationKind = "platt"
+    operating_point: OperatingPointPlan = YoudenPoint()
+
+
+BY_DEFAULT = Rules()
+
+
 class Chosen(NamedTuple):
     """What validation decided."""
 
@@ -82,25 +100,27 @@ class BestOnValidation:
             notes |= {"best_loss": loss, "best_step": float(state.step)}
         return {"loss": loss, "auroc": float(roc_auc_score(scored.target, scored.logit))}
 
-    def choose(self, network: nn.Module, groups: int) -> Chosen:
+    def choose(self, network: nn.Module, groups: int, rules: Rules = BY_DEFAULT) -> Chosen:
         """Load the best weights into `network`; fit calibration and operating point.
 
         Args:
             network: the classifier.
             groups: patients (or runs of files) of the rarer class; with few of them nothing is
                 fitted, since a threshold learnt from one patient is that patient's.
+            rules: how calibration and operating point are fitted.
         """
         network.load_state_dict(read_weights(self.file), strict=True)
         scored = self._scored(network)
         if groups < LEAST_GROUPS:
             why = f"validation holds {groups} patients or runs of a class, {LEAST_GROUPS} needed"
             rule = f"{DEFAULT_POINT}, since {why}"
-            calibration = Calibration(reason=f"Not calibrated: {why}.")
+            calibration = Calibration(reason=f"Not calibrated: {why}.", kind=rules.calibration)
             point = DEFAULT_POINT
         else:
-            rule = "highest sensitivity + specificity on validation (Youden)"
-            calibration = fit_calibration(scored.logit, scored.target)
-            point = youden_point(calibration.probability(scored.logit), scored.target)
+            calibration = fit_calibration(scored.logit, scored.target, rules.calibration)
+            given = calibration.probability(scored.logit)
+            point = rules.operating_point.choose(given, scored.target)
+            rule = rules.operating_point.words + one_sided(given, point)
         probability = calibration.probability(scored.logit)
         metrics = {
             "validation_auroc": float(roc_auc_score(scored.target, scored.logit)),

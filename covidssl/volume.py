@@ -9,6 +9,20 @@ from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
 from covidssl.hounsfield import Pixels
+from covidssl.noted import Noted
+
+
+@dataclass(frozen=True)
+class StoredGrid:
+    """How a scan lay in its file, before it was turned upright.
+
+    Attributes:
+        shape: (Z, Y, X), in the order of the file.
+        affine: (4, 4) map from voxel index (x, y, z, 1) of the file to LPS, mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,11 +39,13 @@ class Volume:
         affine: (4, 4) map from voxel index (x, y, z, 1) to DICOM patient coordinates (LPS, mm);
             None where the file carries no orientation (PNG, JPG): it is then taken as it is.
         source: the scan's name for tables and errors: its path relative to the INPUT given.
-        warnings: what the reader found odd but could cope with, in plain words.
+        warnings: what the reader found odd but could cope with, in plain words, each with its code.
         repairs: what the reader changed, in plain words and with numbers; empty unless the policy
             is `repair`.
         patient: pseudonym of the header's patient; empty where not known or not asked for.
         series: pseudonym of the header's series, likewise.
+        stored: how it lay in its file; None where the file says nothing of it, and it was taken as
+            it is.
     """
 
     array: NDArray[np.generic]
@@ -37,10 +53,11 @@ class Volume:
     spacing_mm: tuple[float, float, float] | None = None
     affine: NDArray[np.float64] | None = None
     source: str = "<memory>"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Noted, ...] = ()
     repairs: tuple[str, ...] = ()
     patient: str = ""
     series: str = ""
+    stored: StoredGrid | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3 or 0 in self.array.shape:

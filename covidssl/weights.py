@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from covidssl.errors import WeightsError
 from covidssl.files import write_bytes, write_text
 from covidssl.frames import Frame
 from covidssl.hounsfield import Window
+from covidssl.legible import all_legible
 from covidssl.model_page import encoder_markdown
 from covidssl.networks.encoder import Encoder, build_encoder
 from covidssl.networks.plan import EncoderPlan, LesionMap
@@ -249,7 +251,8 @@ def read_card(path: Path, kind: type[C]) -> C:
             f"card again."
         )
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        card = kind.model_validate_json(text)
     except (ValidationError, UnicodeDecodeError) as error:
         reasons = (
             "; ".join(map(_reason, error.errors()[:3]))
@@ -257,6 +260,11 @@ def read_card(path: Path, kind: type[C]) -> C:
             else "it is no text"
         )
         raise WeightsError(f"{path}: no card of this version of covidssl: {reasons}.") from error
+    if not all_legible(json.loads(text)):
+        raise WeightsError(
+            f"{path}: holds control characters, which a terminal would obey; no card has them."
+        )
+    return card
 
 
 def _reason(error: ErrorDetails) -> str:

@@ -80,7 +80,8 @@ def main(
     arms = [*few, *everything]
 
     best = out / "finetune-pretrained-100pc-draw0"
-    predict.main(PredictConfig(), best, journey.to_predict, out / "predict", "resume", device)
+    predict.main(PredictConfig(), best, journey.to_predict, out / "predict", "resume",
+                 predict.How(device))  # fmt: skip
     rows = compare(arms, scored, seed=0)
     comparison = {
         "title": "Pretrained against from scratch",
@@ -190,8 +191,9 @@ def _print(rows: Sequence[dict[str, Any]], arms: Sequence[Arm], scored: Scored, 
         console.print(line, highlight=False)
     console.print("\nPredictions:", highlight=False)
     for row in read_csv(out / "predict" / "predictions.csv")[:12]:
-        said = row["error"] or f"{row['label']} {row['probability']}, burden {row['lesion_burden']}"
-        console.print(f"  {row['status']:7} {row['scan'][:60]}: {said}", highlight=False)
+        said = f"{row['label']} {row['probability']}" if row["label"] else row["reasons"]
+        lesion = f", lesion {row['lesion_percent']} %" if row["lesion_percent"] else ""
+        console.print(f"  {row['outcome']:9} {row['scan'][:60]}: {said}{lesion}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from typing import Annotated
 import typer
 from PIL import Image
 
+from covidssl import report
+
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-WRITTEN = ("pseudo-lesions", "report", "gallery")
+WRITTEN = ("pseudo-lesions", "report", "predictions", "gallery")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -31,6 +33,8 @@ def main(
         shown = sheet.convert("RGB").crop((0, 0, sheet.width, round(sheet.height * 0.675)))
         shown.quantize(128).save(IMAGES / "pseudo-lesions.png", optimize=True)
     photograph(demo / "report.html", IMAGES / "report.png", (1100, 1330))
+    report.build_report([demo / "predict"], demo / "predictions.html")
+    photograph(demo / "predictions.html", IMAGES / "predictions.png", (1280, 1700))
     photograph(demo / "preview" / "preview.html", IMAGES / "gallery.png", (1500, 1540))
     typer.echo("\n".join(str(IMAGES / f"{name}.png") for name in WRITTEN))
 
@@ -53,7 +57,8 @@ def photograph(page: Path, picture: Path, size: tuple[int, int]) -> None:
             check=True, capture_output=True,
         )  # fmt: skip
         with Image.open(shot) as shown:
-            shown.convert("RGB").quantize(128).save(picture, optimize=True)
+            colours = shown.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+            colours.save(picture, optimize=True)
 
 
 if __name__ == "__main__":

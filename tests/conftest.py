@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.browser import browser as browser  # a fixture: one Chromium for all tests
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Tests are many and small: with more threads they wait for each other.

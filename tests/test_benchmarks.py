@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import contenders, fields, overhead
+from benchmarks import bootstrap, contenders, fields, overhead
 from benchmarks import perlin as perlin_benchmark
 from benchmarks.__main__ import Subject
 from benchmarks.__main__ import main as command
@@ -414,3 +414,12 @@ def test_clean_slices_of_phantoms_hold_lungs() -> None:
     share = slices.lungs.float().mean((1, 2, 3))
     assert ((share > 0.1) & (share < 0.7)).all()
     assert (slices.pixel_mm > 1).all()
+
+
+def test_the_plain_bootstrap_does_the_same_work() -> None:
+    case = bootstrap.Case(300, 3)
+    made = bootstrap.drawn(case)
+    found, peer = bootstrap.ours(made, 400), bootstrap.plain(made, 400)
+    assert set(found) == set(peer)
+    for name, (low, high) in peer.items():
+        assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=0.04), name

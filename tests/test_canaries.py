@@ -209,7 +209,7 @@ def test_files_with_canaries_are_read_and_used(plain: Runs) -> None:
         f"{P}0.png", f"{P}1.jpg", f"{P}2.tif", f"{P}.zip/{P}/{P}.png",
     ):  # fmt: skip
         assert name in used
-    assert {row["status"] for row in plain.predictions} >= {"ok", "failed"}
+    assert {row["outcome"] for row in plain.predictions} >= {"warned", "abstained", "failed"}
     assert (plain.products / "report.html").is_file()
     assert (plain.products / "preview" / "preview.html").is_file()
     assert (plain.products / "store" / "qc.html").is_file()
@@ -220,7 +220,7 @@ def test_broken_files_speak(plain: Runs) -> None:
     failed = [row for row in plain.manifest if row.status == "failed"]
     assert len(failed) > 30
     assert all(row.verdict for row in failed)
-    assert len([row for row in plain.predictions if row["error"]]) > 30
+    assert len([row for row in plain.predictions if row["reasons"] and not row["label"]]) > 30
 
 
 @pytest.mark.parametrize("which", ["plain", "hashed"])
@@ -307,9 +307,11 @@ def test_kept_identifiers_are_in_the_tables_and_nothing_else_is(kept: Runs) -> N
     files = {hit.split(":")[0] for hit in canaries.found(kept.products, ids)}
     tables = {"store/manifest.csv", "volumes/manifest.csv", "predict/predictions.csv"}
     assert tables <= files
-    # The rows of the manifest lie with the scans, too, so that a stopped run goes on.
-    rows = {"zarr.json", "journal.jsonl", "manifest.parquet"}
-    assert {Path(file).name for file in files - tables} <= rows
+    # The rows lie with the scans, too, so that a stopped run goes on; and no page shows them.
+    rows = {"zarr.json", "journal.jsonl", "manifest.parquet", "predictions.parquet"}
+    answers = {file for file in files if Path(file).match("predict/scans/*.json")}
+    assert len(answers) == 1
+    assert {Path(file).name for file in files - tables - answers} <= rows
     names = {"name": (b"jane", canaries.DATE.encode(), canaries.AGE.lower().encode())}
     assert canaries.found(kept.products, names) == []
 
@@ -375,7 +377,7 @@ def test_names_in_a_store_cannot_be_taken_back_by_resuming(
     call(*command)
     before = read_manifest(tmp_path / "store")
     assert "begun with other names" in call(*command, "--resume", flag)
-    assert "1 ok" in call(*command, "--resume")
+    assert "1 warned" in call(*command, "--resume")
     assert read_manifest(tmp_path / "store") == before
 
 

@@ -33,7 +33,9 @@ from tests.scan_files import chest_grey, write_png
 
 VERBS = (
     "download", "prepare", "pack", "audit", "preview", "pretrain", "finetune", "evaluate",
-    "predict", "report", "import-weights", "export", "doctor",
+    "compare", "predict", "report", "import-weights", "export", "doctor",
+    "robustness",
+    "view",
 )  # fmt: skip
 TRAINING = ("pretrain", "finetune", "preview")
 READERS = {"SimpleITK", "nibabel", "pydicom"}
@@ -323,22 +325,67 @@ def test_preview_prints_the_path_of_its_sheet(tmp_path: Path) -> None:
     assert (tmp_path / "look" / "preview.png").is_file()
 
 
-def test_predict_exits_with_0_when_every_scan_was_read(model: Path, tmp_path: Path) -> None:
+def test_predict_exits_with_0_when_every_scan_was_answered(model: Path, tmp_path: Path) -> None:
     done = call("predict", model, pictures(tmp_path / "in"), "--out", tmp_path / "out")
     assert done.exit_code == 0
     assert done.stdout == f"{tmp_path}/out/predictions.csv\n"
     assert len(read_csv(tmp_path / "out" / "predictions.csv")) == 2
 
 
-def test_predict_exits_with_1_when_a_scan_failed(model: Path, tmp_path: Path) -> None:
+def test_predict_exits_with_1_when_a_scan_has_no_answer(model: Path, tmp_path: Path) -> None:
     write_text(pictures(tmp_path / "in") / "broken.png", "no picture")
     done = shell("predict", model, tmp_path / "in", "--out", tmp_path / "out")
     assert done.code == 1
-    assert done.out == f"{tmp_path}/out/predictions.csv (1 scans failed)\n"
+    assert done.out == f"{tmp_path}/out/predictions.csv (1 scans without an answer)\n"
     assert "Traceback" not in done.err
-    assert [row["status"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [
+    assert "3 scans: 2 ok, 0 warned, 0 abstained, 1 failed" in done.err
+    assert "Commonest reasons: unreadable (1)." in done.err
+    assert [row["outcome"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [
         "ok", "ok", "failed",
     ]  # fmt: skip
+
+
+def test_predict_says_what_it_would_take_and_writes_nothing(model: Path, tmp_path: Path) -> None:
+    scans = pictures(tmp_path / "in")
+    before = sorted(tmp_path.rglob("*"))
+    done = call("predict", model, scans, "--out", tmp_path / "out", "--dry-run", "--hash-paths")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["found: 2 picture", "to answer: 2"]
+    assert lines[2].startswith("time, from 2 scans tried: 0:00:")
+    assert re.fullmatch(r"disk: .* of .* free", lines[3])
+    assert sorted(tmp_path.rglob("*")) == before
+    call("predict", model, scans / "0.png", "--out", tmp_path / "out")
+    done = call("predict", model, scans, "--out", tmp_path / "out", "--resume", "--dry-run")
+    assert "answered already: 1\nto answer: 1\n" in done.stdout
+
+
+def test_predict_answers_in_shards_and_joins_them(model: Path, tmp_path: Path) -> None:
+    scans, out = pictures(tmp_path / "in", 6), tmp_path / "out"
+    for shard in ("1/2", "2/2"):
+        done = call("predict", model, scans, "--out", out, "--shard", shard, "--no-maps")
+        table = f"{out}/shard-{shard.replace('/', '-of-')}/predictions.csv"
+        assert (done.exit_code, done.stdout) == (0, f"{table}\n")
+    done = call("predict", model, scans, "--out", out, "--join", "--no-maps")
+    assert (done.exit_code, done.stdout) == (0, f"{out}/predictions.csv\n")
+    assert len(read_csv(out / "predictions.csv")) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--join", "--shard", "1/2"], "give it alone"),
+        (["--shard", "3/2"], "expected i/n"),
+        (["--dicom", "--hash-paths"], "hides names: give one of them"),
+        (["--dicom", "--no-maps"], "makes none: give one of them"),
+    ],
+)
+def test_predict_refuses_options_that_do_not_go_together(
+    run_main: Shell, model: Path, tmp_path: Path, given: list[str], said: str
+) -> None:
+    done = run_main("predict", model, pictures(tmp_path / "in"), "--out", tmp_path / "out", *given)
+    assert_refused(done, said)
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_without_a_readable_model_exits_with_2(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from covidssl.calibration import CostPoint, SensitivityPoint, YoudenPoint
 from covidssl.config import changed_keys, dump_config, load_config
 from covidssl.errors import UsageError
 from covidssl.experiments import (
@@ -313,3 +314,39 @@ def test_changed_keys_are_listed_with_both_values() -> None:
     after = load_config(PretrainConfig, None, ["seed=4", "training.steps=7"])
     assert changed_keys(PretrainConfig(), after) == ["seed: 0 -> 4", "training.steps: 1000 -> 7"]
     assert changed_keys(after, after) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "plan"),
+    [
+        ([], YoudenPoint()),
+        (["operating_point.kind=sensitivity"], SensitivityPoint(target=0.95)),
+        (
+            ["operating_point.kind=sensitivity", "operating_point.target=0.8"],
+            SensitivityPoint(target=0.8),
+        ),
+        (["operating_point={kind: cost, ratio: 5}"], CostPoint(ratio=5)),
+    ],
+)
+def test_rule_of_the_operating_point_is_chosen_by_its_kind(
+    overrides: list[str], plan: object
+) -> None:
+    config = load_config(FinetuneConfig, None, overrides)
+    assert config.operating_point == plan
+    assert FinetuneConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["operating_point.kind=yuden"], "Did you mean 'youden'"),
+        (["operating_point.ratio=2"], "It belongs to operating_point.kind cost"),
+        (["operating_point.kind=sensitivity", "operating_point.target=0"], "greater than 0"),
+        (["operating_point.kind=cost", "operating_point.prevalence=1"], "less than 1"),
+        (["operating_point=youden"], "expected keys, 'operating_point.kind' among them"),
+        (["calibration=plat"], "calibration: .*'platt', 'temperature' or 'isotonic'"),
+    ],
+)
+def test_rule_that_there_is_not_is_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_config(FinetuneConfig, None, overrides)

@@ -148,6 +148,24 @@ def test_csv_tells_patients_and_splits(tmp_path: Path) -> None:
     assert [scan.split for scan in scans] == ["train", "validation", "test", None]
 
 
+def test_further_columns_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    rows = ("a.png,COVID, 61 ,p1,CT 64", "b.png,normal,,p2")
+    dataset = read_dataset(table(tmp_path, *rows, header="path,label,age,patient,scanner"), "COVID")
+    assert dataset.columns == ("age", "scanner")
+    assert [dict(scan.columns) for scan in dataset.scans] == [
+        {"age": "61", "scanner": "CT 64"},
+        {"age": "", "scanner": ""},
+    ]
+    assert len(set(dataset.scans)) == 2  # they can still be told apart in sets
+
+
+def test_class_folders_have_no_further_columns(tmp_path: Path) -> None:
+    touch(tmp_path / "COVID" / "a.png", tmp_path / "normal" / "b.png")
+    dataset = read_dataset(tmp_path, "COVID")
+    assert dataset.columns == ()
+    assert [dict(scan.columns) for scan in dataset.scans] == [{}, {}]
+
+
 def test_order_of_the_csv_does_not_matter(tmp_path: Path) -> None:
     rows = [f"slice {n}.png,{'COVID' if n % 2 else 'normal'}" for n in (10, 2, 9, 1)]
     dataset = read_dataset(table(tmp_path, *rows), "COVID")

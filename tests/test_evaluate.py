@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -13,115 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from covidssl.calibration import Calibration
-from covidssl.commands import evaluate, report
-from covidssl.datasets import read_dataset
+from covidssl.commands import report
 from covidssl.diagnosis import scores_of
 from covidssl.errors import DataError, UsageError, WeightsError
-from covidssl.experiments import EvaluateConfig
 from covidssl.files import read_csv, write_bytes, write_csv
-from covidssl.frames import Frame
-from covidssl.hounsfield import Pixels
 from covidssl.io import write_volume
-from covidssl.labelled_frames import load_labelled_frames
-from covidssl.model import Aggregation, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.phantom import phantom_chest
 from covidssl.randomness import initial_weights
-from covidssl.splits import (
-    Learnt,
-    SplitNotes,
-    SplitPlan,
-    learnt_from,
-    split_dataset,
-    splits_fingerprint,
-    write_split_files,
+from tests.evaluation.bench import (
+    COLUMNS,
+    SHAPE,
+    SPACING,
+    Bench,
+    rows_of,
+    save_untrained,
+    write_scans,
 )
-from covidssl.weights import Origin
-
-SHAPE, SPACING = (4, 72, 72), (28.0, 4.8, 4.8)
-PLACES = ("train", "train", "validation", "validation", "test", "test", "test")
-COLUMNS = ("path", "label", "patient", "split")
-FRAME = Frame(size=32, pixels=Pixels.HU)
-
-
-def rows_of(places: Sequence[str] = PLACES) -> list[dict[str, str]]:
-    """A healthy and an ill patient for each place."""
-    return [
-        {
-            "path": f"p{k}-{label}.nii.gz",
-            "label": label,
-            "patient": f"person-{k}-{label}",
-            "split": split,
-        }
-        for k, split in enumerate(places)
-        for label in ("normal", "COVID")
-    ]
-
-
-def write_scans(folder: Path, rows: Sequence[dict[str, str]], first_seed: int = 0) -> Path:
-    for seed, row in enumerate(rows, start=first_seed):
-        scan = phantom_chest(seed, row["label"] == "COVID", SHAPE, SPACING).ct
-        write_volume(scan, folder / row["path"])
-    write_csv(folder / "labels.csv", COLUMNS, rows)
-    return folder / "labels.csv"
-
-
-def save_untrained(
-    folder: Path, seed: int, learnt: Learnt | None = None, splits: str = "", unchecked: str = ""
-) -> None:
-    """A model folder: its scores mean nothing, and nothing here asks what they are."""
-    plan = EncoderPlan(channels=(8, 8, 16))
-    with initial_weights(seed):
-        classifier = CovidClassifier(build_encoder(plan))
-    card = ModelCard(
-        classes=("normal", "COVID"),
-        encoder=plan,
-        frame=FRAME,
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
-        aggregation=Aggregation(),
-        burden_threshold=0.1,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=seed),
-        metrics={},
-        unchecked=unchecked,
-        splits=splits,
-        files={},
-    )
-    save_model(folder / "model", card, classifier.state_dict(), None, learnt)
-
-
-class Bench:
-    """A run, its labelled data, and a place for what is evaluated."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.run = root, root / "run"
-        self.labels = write_scans(root / "data", rows_of())
-        dataset = read_dataset(self.labels, "COVID")
-        assigned = split_dataset(dataset, SplitPlan(), 0)
-        frames = load_labelled_frames(dataset.scans, FRAME, Aggregation().most_slices)
-        self.learnt = learnt_from(assigned, frames.prints)
-        self.splits = splits_fingerprint(assigned)
-        save_untrained(self.run, 1, self.learnt, self.splits)
-        write_split_files(self.run, assigned, dataset, SplitNotes(kind="given", reason="given"))
-
-    def score(self, split: str = "test", labels: Path | None = None, **more: Any) -> dict[str, Any]:
-        config = EvaluateConfig(split=split, rounds=100)
-        out = self.root / "out"
-        evaluate.main(config, self.run, labels or self.labels, out, **more)
-        return json.loads((out / "metrics.json").read_text())
-
-    def damage(self, split: str, count: int = 100) -> None:
-        rows = [row for row in rows_of() if row["split"] == split]
-        for row in rows[:count]:
-            (self.labels.parent / row["path"]).write_bytes(b"no scan")
-
-    def record(self) -> bytes:
-        return (self.root / "out" / "record.json").read_bytes()
 
 
 @pytest.fixture

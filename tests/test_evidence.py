@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from covidssl.evidence import class_evidence, evidence_picture, lifted_off, restoration_picture
+from covidssl.evidence import class_evidence, evidence_picture, restoration_picture
 from covidssl.model import Aggregation
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.heads import HeadPlan
 from covidssl.networks.plan import EncoderPlan
-from covidssl.networks.unet import RestorationUNet
 from covidssl.randomness import initial_weights, torch_generator
 
 
@@ -80,23 +79,10 @@ def test_the_evidence_lies_where_the_picture_was_changed() -> None:
     assert near > 0.5 * float(difference.sum())
 
 
-def test_nothing_is_lifted_off_outside_the_lungs() -> None:
-    with initial_weights(1):
-        network = RestorationUNet(build_encoder(EncoderPlan(channels=(8, 16))))
-    with torch.no_grad():
-        network.decoder.last.bias.fill_(-0.2)
-    lungs = torch.zeros((1, 1, 16, 16), dtype=torch.bool)
-    lungs[..., 4:8, 4:8] = True
-    lifted = lifted_off(network, torch.full((1, 1, 16, 16), 0.5), lungs)
-    assert lifted.shape == (1, 16, 16)
-    assert float(lifted[0, 5, 5]) == pytest.approx(0.2, abs=1e-5)
-    assert float(lifted[0, 12, 12]) == 0
-
-
-@pytest.mark.parametrize("with_lifted", [True, False])
-def test_the_picture_is_a_png(with_lifted: bool) -> None:
+@pytest.mark.parametrize("with_lesion", [True, False])
+def test_the_picture_is_a_png(with_lesion: bool) -> None:
     flat = np.full((2, 32, 32), 0.3, dtype=np.float32)
-    picture = evidence_picture(flat, flat * 0, flat if with_lifted else None, ["a", "b"])
+    picture = evidence_picture(flat, flat * 0, flat if with_lesion else None, ["a", "b"])
     assert picture.startswith(b"\x89PNG")
 
 

@@ -18,23 +18,28 @@ from covidssl.figures import (
     Rated,
     comparison_figure,
     confusion_figure,
+    decision_figure,
     pr_figure,
     reliability_figure,
     roc_figure,
     training_curve,
 )
-from covidssl.metrics import Estimate
+from covidssl.metrics import Bins, Estimate, decision_curve, reliability
 from covidssl.randomness import numpy_generator
 
 TARGET = np.repeat([0, 1], 50)
 PROBABILITY = np.clip(0.3 + 0.3 * TARGET + 0.2 * numpy_generator(1).normal(size=100), 0, 1)
 RIVAL = np.clip(0.4 + 0.1 * TARGET + 0.2 * numpy_generator(2).normal(size=100), 0, 1)
 AREA = Estimate(0.9, 0.85, 0.94)
+CURVE = decision_curve(TARGET, PROBABILITY, None, numpy_generator(3))
+CALIBRATED = reliability(TARGET, PROBABILITY, None, numpy_generator(3))
 RATED = [Rated("model", PROBABILITY, AREA), Rated("trivial rival", RIVAL)]
 
 FIGURES: dict[str, Callable[[], bytes]] = {
     "roc": lambda: roc_figure(TARGET, RATED, 0.5),
     "pr": lambda: pr_figure(TARGET, RATED, 0.5),
+    "decision": lambda: decision_figure(CURVE),
+    "reliability with numbers": lambda: reliability_figure(TARGET, PROBABILITY, found=CALIBRATED),
     "confusion": lambda: confusion_figure(TARGET, PROBABILITY, 0.5),
     "reliability": lambda: reliability_figure(TARGET, PROBABILITY),
     "training": lambda: training_curve(range(200), PROBABILITY.repeat(2), ([0, 100], [0.5, 0.4])),
@@ -110,6 +115,16 @@ def test_dollar_signs_in_names_are_letters() -> None:
 
 def test_probabilities_of_exactly_zero_and_one_have_a_bin() -> None:
     assert opened(reliability_figure(np.array([0, 1]), np.array([0.0, 1.0]))).size
+
+
+def test_bins_of_the_reliability_figure_may_hold_equal_counts() -> None:
+    by_count = reliability_figure(TARGET, PROBABILITY, Bins(5, "count"))
+    assert by_count != reliability_figure(TARGET, PROBABILITY, Bins(5))
+
+
+def test_decision_curve_of_another_classifier_is_another_figure() -> None:
+    other = decision_curve(TARGET, RIVAL, None, numpy_generator(3))
+    assert decision_figure(CURVE) != decision_figure(other)
 
 
 def test_comparison_grows_with_its_rows() -> None:

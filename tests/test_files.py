@@ -98,7 +98,9 @@ def test_temporary_file_keeps_the_suffix_that_writers_go_by(tmp_path: Path) -> N
     assert temporary.parent == tmp_path
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=x", "''=x"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=x", "''=x", "\uff1d1", "\uff20x"]
+)
 def test_text_that_a_spreadsheet_would_run_is_neutralised_and_read_back(
     text: str, tmp_path: Path
 ) -> None:

@@ -122,6 +122,14 @@ def test_the_card_says_the_head_the_rule_and_what_learnt(by_attention: Path) -> 
     assert (card["learns"], card["frozen_levels"]) == ("all", 0)
 
 
+def test_the_card_says_how_it_was_asked_to_calibrate(bench: Bench, tmp_path: Path) -> None:
+    settings = ("learns=probe", "calibration=temperature", "operating_point.kind=sensitivity")
+    card = load_model(bench.tune(tmp_path / "run", *settings)).card
+    assert card.calibration.kind == "temperature"
+    # Four validation scans are too few to fit anything on.
+    assert card.operating_point_rule.startswith("0.5, since validation holds 2 patients")
+
+
 def test_a_prediction_with_attention_says_which_slices_decided(
     bench: Bench, by_attention: Path
 ) -> None:
@@ -129,9 +137,11 @@ def test_a_prediction_with_attention_says_which_slices_decided(
     with torch.no_grad():  # the best weights of so short a run may be those of the probe
         model.classifier.attention.score.weight.normal_(generator=torch_generator(1))
     said = predict(model, bench.labels.parent / "s10.nii.gz")
-    assert said.slice_weight.shape == said.slice_probability.shape == said.slices.shape
-    assert said.slice_weight.sum() == pytest.approx(1)
-    assert np.ptp(said.slice_weight) > 1e-6
+    weights = [one.weight for one in said.answer.slices]
+    assert said.maps is not None
+    assert [one.slice for one in said.answer.slices] == list(said.maps.slices)
+    assert sum(weights) == pytest.approx(1)
+    assert np.ptp(weights) > 1e-6
     assert said.picture.startswith(b"\x89PNG")
 
 

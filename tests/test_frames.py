@@ -24,6 +24,7 @@ from covidssl.frames import (
 from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels, hu_to_unit
 from covidssl.io import read_ct
 from covidssl.lungs import Lungs, segment_lungs
+from covidssl.noted import Noted
 from covidssl.phantom import PhantomScan, phantom_chest
 from covidssl.scan_frames import LEAST_SHARE_OF_LARGEST, ScanFrames, frames_of_scan
 from covidssl.volume import Volume
@@ -173,7 +174,7 @@ def test_scan_without_lungs_is_taken_whole_with_a_warning() -> None:
 
 
 def test_warnings_of_the_reader_are_handed_on() -> None:
-    ct = Volume(phantom().ct.array, Pixels.HU, warnings=("only 8 slices",))
+    ct = Volume(phantom().ct.array, Pixels.HU, warnings=(Noted("only 8 slices", "few_slices"),))
     assert frames_of_scan(ct, lungs_of(phantom()), HU).warnings == ("only 8 slices",)
 
 

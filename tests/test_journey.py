@@ -33,6 +33,7 @@ from covidssl.prediction import predict as predict_one
 from tests.scan_files import chest_grey, chest_hu, write_dicom, write_png
 
 SHAPE, SPACING = (6, 72, 72), (16.0, 4.8, 4.8)
+CPU = predict.How("cpu")
 SMALL = ["frame.size=32", "frame.pixels=hu", "encoder.channels=[8,8,16]"]
 PRETRAIN = [*SMALL, "training.steps=6", "training.batch_size=4", "training.warmup_steps=2",
             "checkpoint_every=2", "pictures_every=3"]  # fmt: skip
@@ -85,7 +86,11 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     evaluate.main(EvaluateConfig(rounds=200), j.finetune, j.labels, j.evaluate)
     (j.root / "broken.nii.gz").write_bytes(b"\x1f\x8b not a scan")
     failed = predict.main(
-        PredictConfig(), j.finetune, [j.scans, j.root / "broken.nii.gz"], j.predict, device="cpu"
+        PredictConfig(),
+        j.finetune,
+        [j.scans, j.root / "broken.nii.gz"],
+        j.predict,
+        how=CPU,
     )
     assert failed == 1
     report.main([j.store, j.preview, j.pretrain, j.finetune, j.evaluate, j.predict],
@@ -151,7 +156,8 @@ def test_every_score_has_its_interval(journey: Journey) -> None:
     assert metrics["group_kind"] == "patient"
     for who in ("model", "rival"):
         assert set(metrics[who]) == {
-            "accuracy", "sensitivity", "specificity", "f1", "auroc", "auprc",
+            "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv", "f1",
+            "mcc", "brier", "auroc", "auprc",
         }  # fmt: skip
         for score in metrics[who].values():
             assert score["low"] <= score["value"] <= score["high"]
@@ -161,34 +167,37 @@ def test_every_score_has_its_interval(journey: Journey) -> None:
 
 def test_one_broken_scan_never_stops_the_others(journey: Journey) -> None:
     rows = {row["scan"]: row for row in read_csv(journey.predict / "predictions.csv")}
-    assert list(next(iter(rows.values()))) == [
-        "scan", "status", "probability", "label", "lesion_burden", "seconds", "warning", "error",
-        "patient", "series",
-    ]  # fmt: skip
     bad = rows.pop("broken.nii.gz")
-    assert bad["status"] == "failed"
-    assert bad["probability"] == ""
-    assert "broken.nii.gz" in bad["error"]
+    assert (bad["outcome"], bad["probability"]) == ("failed", "")
+    assert "damaged" in bad["reasons"]
     assert len(rows) == 4
     for row in rows.values():
-        assert row["status"] in ("ok", "warned")
+        assert row["outcome"] in ("ok", "warned")
         assert 0 <= float(row["probability"]) <= 1
-        assert 0 <= float(row["lesion_burden"]) <= 1
+        assert 0 <= float(row["lesion_percent"]) <= 100
         assert row["label"] in ("COVID", "non-COVID")
 
 
-def test_every_answered_scan_has_its_heat_map(journey: Journey) -> None:
-    run = json.loads((journey.predict / "run.json").read_text())
-    assert len(run["scans"]) == 4
-    for scan in run["scans"].values():
-        assert (journey.predict / scan["picture"]).read_bytes().startswith(b"\x89PNG")
+def test_every_answered_scan_has_its_picture_and_maps_on_its_own_grid(journey: Journey) -> None:
+    import nibabel
+
+    answered = [row for row in read_csv(journey.predict / "predictions.csv") if row["probability"]]
+    assert len(answered) == 4
+    for row in answered:
+        files = json.loads((journey.predict / row["answer"]).read_text())["files"]
+        assert (journey.predict / files["picture"]).read_bytes().startswith(b"\x89PNG")
+        scan = nibabel.load(journey.root / row["scan"])
+        for kind in ("lesion_map", "evidence_map"):
+            drawn = nibabel.load(journey.predict / files[kind])
+            assert drawn.shape == scan.shape
+            assert np.allclose(drawn.affine, scan.affine)
 
 
 def test_the_report_is_one_page_with_all_runs(journey: Journey) -> None:
     page = (journey.root / "report.html").read_text()
     assert page.count("data:image/png;base64") >= 6
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "<script" not in page
+    assert "<script src" not in page
 
 
 def test_resuming_a_finished_run_changes_nothing(journey: Journey) -> None:
@@ -200,15 +209,15 @@ def test_resuming_a_finished_run_changes_nothing(journey: Journey) -> None:
 def test_predictions_resume_where_they_stopped(journey: Journey, tmp_path: Path) -> None:
     out = tmp_path / "predict"
     first = [journey.scans / "p0.nii.gz"]
-    predict.main(PredictConfig(), journey.finetune, first, out, device="cpu")
+    predict.main(PredictConfig(), journey.finetune, first, out, how=CPU)
     before = read_csv(out / "predictions.csv")
-    heat_map = next((out / "heatmaps").iterdir()).stat().st_mtime_ns
+    picture = next((out / "pictures").iterdir()).stat().st_mtime_ns
     both = [*first, journey.scans / "p1.nii.gz"]
-    predict.main(PredictConfig(), journey.finetune, both, out, "resume", "cpu")
+    predict.main(PredictConfig(), journey.finetune, both, out, "resume", how=CPU)
     after = read_csv(out / "predictions.csv")
     assert len(after) == 2
     assert before[0] in after
-    assert heat_map in [path.stat().st_mtime_ns for path in (out / "heatmaps").iterdir()]
+    assert picture in [path.stat().st_mtime_ns for path in (out / "pictures").iterdir()]
 
 
 def test_a_store_of_another_pixel_kind_is_refused(journey: Journey, tmp_path: Path) -> None:
@@ -220,11 +229,16 @@ def test_a_store_of_another_pixel_kind_is_refused(journey: Journey, tmp_path: Pa
 def test_eight_bit_never_reaches_a_network_of_hu(journey: Journey, tmp_path: Path) -> None:
     write_png(tmp_path / "slice.png", chest_grey(128))
     failed = predict.main(
-        PredictConfig(), journey.finetune, [tmp_path / "slice.png"], tmp_path / "out", device="cpu"
+        PredictConfig(),
+        journey.finetune,
+        [tmp_path / "slice.png"],
+        tmp_path / "out",
+        how=CPU,
     )
     assert failed == 1
     (row,) = read_csv(tmp_path / "out" / "predictions.csv")
-    assert "network was trained on HU" in row["error"]
+    assert row["outcome"] == "abstained"
+    assert "network was trained on HU" in row["reasons"]
 
 
 def test_a_dicom_folder_and_nifti_of_one_scan_get_the_same_answer(
@@ -276,7 +290,7 @@ def test_fine_tuning_from_scratch_has_no_burden(journey: Journey, tmp_path: Path
     finetune.main(finetune_config(), journey.labels, places)
     assert not (tmp_path / "scratch" / "model" / "restoration.safetensors").exists()
     said = predict_one(tmp_path / "scratch", journey.scans / "p0.nii.gz")
-    assert said.lesion_burden is None
+    assert said.answer.burden is None
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_resumes_to_the_same_losses(
@@ -327,7 +341,11 @@ def test_nothing_of_a_header_reaches_any_product(journey: Journey, tmp_path: Pat
     gap = [0, 2.5, 5, 15, 17.5]
     write_dicom(tmp_path / "in" / "gap", chest_hu(5, 96), z_mm=gap, **canaries)
     failed = predict.main(
-        PredictConfig(), journey.finetune, [tmp_path / "in"], tmp_path / "out", device="cpu"
+        PredictConfig(),
+        journey.finetune,
+        [tmp_path / "in"],
+        tmp_path / "out",
+        how=CPU,
     )
     assert failed == 1
     prepare.main(PrepareConfig(), [tmp_path / "in"], tmp_path / "store")
@@ -348,8 +366,8 @@ def test_another_patient_of_the_same_name_is_never_given_the_first_ones_row(
         content = (journey.scans / f"{source}.nii.gz").read_bytes()
         (tmp_path / clinic / "scan.nii.gz").write_bytes(content)
     out = tmp_path / "out"
-    predict.main(PredictConfig(), journey.finetune, [tmp_path / "a"], out, device="cpu")
-    predict.main(PredictConfig(), journey.finetune, [tmp_path / "b"], out, "resume", "cpu")
+    predict.main(PredictConfig(), journey.finetune, [tmp_path / "a"], out, how=CPU)
+    predict.main(PredictConfig(), journey.finetune, [tmp_path / "b"], out, "resume", how=CPU)
     (row,) = read_csv(out / "predictions.csv")
     expected = predict_one(journey.finetune, tmp_path / "b" / "scan.nii.gz")
     assert float(row["probability"]) == pytest.approx(expected.probability, abs=1e-4)

@@ -71,7 +71,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
     places = Places(j.finetune, j.pretrain, cache=j.root / "cache", device="cpu")
     finetune.main(finetune_config(), j.labels, places)
     evaluate.main(EvaluateConfig(rounds=100), j.finetune, j.labels, j.evaluate)
-    predict.main(PredictConfig(), j.finetune, [j.scans], j.predict, device="cpu")
+    predict.main(PredictConfig(), j.finetune, [j.scans], j.predict, how=predict.How("cpu"))
     report.main([j.store, j.pretrain, j.finetune, j.evaluate, j.predict], j.root / "report.html")
     return j
 
@@ -120,13 +120,14 @@ def test_a_scan_gets_a_probability_a_burden_and_a_picture_of_planes(journey: Jou
     rows = read_csv(journey.predict / "predictions.csv")
     assert len(rows) == 3
     for row in rows:
-        assert row["status"] == "ok", row
+        assert (row["outcome"], row["reason_codes"]) == ("warned", "thick_slices"), row
         assert 0 < float(row["probability"]) < 1
-        assert 0 <= float(row["lesion_burden"]) <= 1
+        assert 0 <= float(row["lesion_percent"]) <= 100
     said = predict_one(journey.finetune, journey.scans / "patient-001.nii.gz")
-    assert f"{said.probability:.4f}" == rows[0]["probability"]
-    assert said.slices.shape == (8,)
-    assert said.slice_probability == pytest.approx([said.probability])
+    assert float(rows[0]["probability"]) == pytest.approx(said.probability, abs=1e-4)
+    assert said.answered.prepared.cut is not None
+    assert said.answered.prepared.cut.slices.shape == (8,)
+    assert said.answer.slices == ()  # one volume, of which no slice has a probability
     with Image.open(io.BytesIO(said.picture)) as picture:
         width, height = picture.size
     assert height / width == pytest.approx(2.75 / 2.6, rel=0.1)  # three planes, three columns
@@ -147,7 +148,10 @@ def test_a_single_picture_is_refused_with_what_to_give(journey: Journey, tmp_pat
 def test_a_slab_is_predicted_with_a_warning(journey: Journey, tmp_path: Path) -> None:
     write_dicom(tmp_path / "slab", chest_hu(6, 64))
     said = predict_one(journey.finetune, tmp_path / "slab")
-    assert any("a thin slab: 6 slices" in warning for warning in said.warnings)
+    assert said.answer.outcome == "warned"
+    assert [reason.code for reason in said.answer.reasons] == ["slab"]
+    assert "a thin slab: 6 slices" in said.answer.reasons[0].text
+    assert said.probability is not None
     assert 0 < said.probability < 1
 
 
@@ -178,10 +182,12 @@ def test_a_real_scan_is_learnt_from_and_predicted(
     finetune.main(finetune_config(*more[:2]), journey.labels, places)
     said = predict_one(tuned, scan)
     (z_mm, _, _) = read_ct(scan).spacing_mm or (0.0, 0.0, 0.0)
+    assert said.probability is not None
     assert 0 < said.probability < 1
-    assert said.lesion_burden is not None
-    assert 0 <= said.lesion_burden <= 1
+    assert said.answer.burden is not None
+    assert said.answered.prepared.cut is not None
+    slices = said.answered.prepared.cut.slices
     # Both lungs from base to apex, 2 mm a slice, in 24 planes.
-    steps = np.diff(said.slices)
-    assert 200 < (said.slices[-1] - said.slices[0]) * z_mm < 300
+    steps = np.diff(slices)
+    assert 200 < (slices[-1] - slices[0]) * z_mm < 300
     assert steps.max() - steps.min() <= 1

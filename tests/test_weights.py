@@ -490,6 +490,12 @@ def test_model_card_that_names_no_classifier_is_refused(tmp_path: Path) -> None:
         ("", {"burden_threshold": float("inf")}, "burden_threshold: .*finite"),
         ("calibration", {"scale": float("nan")}, "calibration: .*expected finite numbers"),
         ("calibration", {"scale": -1.0}, "calibration: .*the scale above 0"),
+        ("calibration", {"kind": "isotonic", "knots": [[1, 0.5], [0, 0.6]]}, "rising logits"),
+        ("calibration", {"kind": "isotonic", "knots": [[0, 0.5], [1, 0.4]]}, "rising logits"),
+        ("calibration", {"kind": "isotonic", "knots": [[0, 0.5], [1, 1.4]]}, "rising logits"),
+        ("calibration", {"kind": "isotonic", "knots": [[0, 0.5]]}, "two or more"),
+        ("calibration", {"knots": [[0, 0.5], [1, 0.6]]}, "knots go with the kind isotonic"),
+        ("calibration", {"kind": "magic"}, "calibration.kind: "),
     ],
 )
 def test_model_card_that_says_what_cannot_be_is_refused(
@@ -499,6 +505,21 @@ def test_model_card_that_says_what_cannot_be_is_refused(
     change_card(path, lambda card: (card[part] if part else card).update(change))
     with pytest.raises(WeightsError, match=said):
         load_model(tmp_path)
+
+
+def test_model_card_from_before_there_were_kinds_of_calibration_is_read(tmp_path: Path) -> None:
+    path = write_model(tmp_path) / "card.json"
+    change_card(path, lambda card: [card["calibration"].pop(key) for key in ("kind", "knots")])
+    assert load_model(tmp_path).card.calibration == Calibration(1.5, -0.25)
+
+
+def test_knots_of_a_calibration_come_back_from_the_card(tmp_path: Path) -> None:
+    path = write_model(tmp_path) / "card.json"
+    knots = [[-1.25, 0.1], [0.5, 0.7]]
+    change_card(path, lambda card: card["calibration"].update(kind="isotonic", knots=knots))
+    found = load_model(tmp_path).card.calibration
+    assert found.knots == ((-1.25, 0.1), (0.5, 0.7))
+    assert found.probability(-0.375) == pytest.approx(0.4)
 
 
 def test_encoder_card_of_slices_with_a_frame_of_volumes_is_refused(tmp_path: Path) -> None:

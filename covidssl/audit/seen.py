@@ -31,11 +31,12 @@ from covidssl.hounsfield import Pixels, to_unit
 from covidssl.io import read_scan
 from covidssl.io.archive import on_disk
 from covidssl.io.picture import picture_facts
-from covidssl.lungs import segment_lungs
+from covidssl.lungs import Lungs, segment_lungs
 from covidssl.scan_frames import slices_with_lung
 from covidssl.splits import Prints
+from covidssl.volume import Volume
 
-_CACHE = 2  # raise it when the views change
+VERSION = 2  # raise it when the views change
 
 
 class FileFacts(NamedTuple):
@@ -109,8 +110,7 @@ def see(
         CovidsslError: when the disk is full.
     """
     scans = dataset.scans
-    scans = dataset.scans
-    file = cache / f"audit-{key_of(scans, _CACHE, most_slices)}.safetensors" if cache else None
+    file = cache / f"audit-{key_of(scans, VERSION, most_slices)}.safetensors" if cache else None
     seen = read_kept(file, lambda kept: _from_kept(kept, scans)) if file else None
     if seen is None:
         seen = _seen(scans, most_slices, progress)
@@ -154,26 +154,44 @@ def _one(scan: LabelledScan, most_slices: int) -> _One:
     ct = read_scan(scan.files)
     lungs = segment_lungs(ct)
     slices = slices_with_lung(lungs, most_slices)
-    pixels = ct.pixels or Pixels.WINDOWED
-    planes = to_unit(ct.array[slices], pixels)
+    middle = slices[len(slices) // 2]
+    return _One(
+        views_of_scan(ct, lungs, most_slices),
+        picture_hash(to_unit(ct.array[middle], ct.pixels or Pixels.WINDOWED)),
+        voxels_digest(ct.array),
+        file_facts(scan, ct),
+        lungs.usable,
+    )
+
+
+def views_of_scan(ct: Volume, lungs: Lungs, most_slices: int) -> dict[str, Floats]:
+    """What trivial models see of a scan: the mean of each view over its slices.
+
+    Args:
+        ct: the scan.
+        lungs: of the scan; the views that need them are NaN where they are not usable.
+        most_slices: slices that are looked at, spread evenly.
+    """
+    slices = slices_with_lung(lungs, most_slices)
+    planes = to_unit(ct.array[slices], ct.pixels or Pixels.WINDOWED)
     masks = np.asarray(lungs.mask.array[slices], np.bool_) if lungs.usable else None
     of_each = [
         views_of(plane, None if masks is None else masks[index])
         for index, plane in enumerate(planes)
     ]
-    return _One(
-        {name: np.mean([views[name] for views in of_each], axis=0) for name in WIDTHS},
-        picture_hash(planes[len(planes) // 2]),
-        voxels_digest(ct.array),
-        _facts(scan, pixels, ct.array.shape),
-        lungs.usable,
-    )
+    return {name: np.mean([views[name] for views in of_each], axis=0) for name in WIDTHS}
 
 
-def _facts(scan: LabelledScan, pixels: Pixels, shape: tuple[int, ...]) -> FileFacts:
-    """From the file's own header where it is a picture: the reader makes all of them grey."""
+def file_facts(scan: LabelledScan, ct: Volume) -> FileFacts:
+    """From the file's own header where it is a picture: the reader makes all of them grey.
+
+    Raises:
+        ScanError: when the header of a picture cannot be read.
+    """
     if scan.files.format != "picture":
-        return FileFacts(scan.files.format, pixels.value, *shape)
+        pixels = ct.pixels or Pixels.WINDOWED
+        slices, height, width = ct.array.shape
+        return FileFacts(scan.files.format, pixels.value, slices, height, width)
     with on_disk(scan.files) as real:
         header = picture_facts(real.paths[0], scan.name)
     return FileFacts(header.format, header.mode, 1, header.height, header.width)

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from covidssl.errors import DataError
 from covidssl.metrics import Estimate
+from covidssl.metrics.resampling import draws
 
 Floats = NDArray[np.float64]
 
 _PERCENTILES = (2.5, 97.5)
-_BLOCK = 2_000_000  # weights of one block of rounds: bounds the memory at about 100 MB
 
 
 class _Ranked:
@@ -104,14 +104,9 @@ def _resampled(
     rounds: int,
 ) -> Floats:
     """Shares of resamples of whole groups; those without a pair are left out."""
-    groups = int(index.max()) + 1
-    even = np.full(groups, 1 / groups)
-    size = max(1, _BLOCK // len(index))
-    found = []
-    for start in range(0, rounds, size):
-        drawn = generator.multinomial(groups, even, size=min(size, rounds - start))
-        found.append(_share(ranked, drawn.astype(np.float64)[:, index]))
-    shares = np.concatenate(found)
+    shares = np.concatenate(
+        [_share(ranked, weights) for weights in draws(index, generator, rounds)]
+    )
     kept: Floats = shares[np.isfinite(shares)]
     if not len(kept):
         raise DataError(

@@ -7,7 +7,15 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from covidssl.cli import data_verbs, exchange_verbs, learning_verbs, model_verbs
+from covidssl.cli import (
+    data_verbs,
+    exchange_verbs,
+    inference_verbs,
+    learning_verbs,
+    model_verbs,
+    robustness_verbs,
+    viewing_verbs,
+)
 from covidssl.cli.application import app
 from covidssl.errors import (
     CovidsslError,
@@ -19,7 +27,17 @@ from covidssl.errors import (
     WeightsError,
 )
 
-__all__ = ["app", "data_verbs", "exchange_verbs", "learning_verbs", "main", "model_verbs"]
+__all__ = [
+    "app",
+    "data_verbs",
+    "exchange_verbs",
+    "inference_verbs",
+    "learning_verbs",
+    "main",
+    "model_verbs",
+    "robustness_verbs",
+    "viewing_verbs",
+]
 
 
 def main() -> NoReturn:

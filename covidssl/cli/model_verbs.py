@@ -1,7 +1,8 @@
-"""Verbs on what was learnt: evaluate, predict, report; and doctor."""
+"""Verbs on what was learnt: evaluate, compare, predict, report; and doctor."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,6 @@ from covidssl.cli.options import (
     Cache,
     Device,
     Devices,
-    HashPaths,
-    IdsKey,
-    Inputs,
-    KeepIds,
     Out,
     Overrides,
     Overwrite,
@@ -37,6 +34,24 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="The labelled dataset, or another one.")],
     out: Out,
     split: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Score subgroups by this column of the CSV too; numbers in thirds. Repeatable.",
+        ),
+    ] = None,
+    external: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Score this labelled set too, with the same operating point. Repeatable.",
+        ),
+    ] = None,
+    prevalence: Annotated[
+        list[float] | None,
+        typer.Option(metavar="SHARE", help="Give PPV and NPV at this prevalence too. Repeatable."),
+    ] = None,
     cache: Cache = None,
     device: Device = Devices.AUTO,
     overrides: Overrides = None,
@@ -45,47 +60,41 @@ def evaluate(
 ) -> None:
     """Score a classifier, every number with its 95 % bootstrap interval.
 
-    Patients are resampled where they are known. A trivial rival, boosted trees on a thumbnail and a
-    histogram, learns from the same labels and is scored beside it.
+    Patients are resampled where they are known. Trivial models learn from the same labels and are
+    scored beside it, and so is the model itself on images without what a shortcut would feed on.
     """
     from covidssl.commands import evaluate as verb
     from covidssl.config import load_config
+    from covidssl.evaluation.external import externals_of
     from covidssl.experiments import EvaluateConfig
 
-    settings = load_config(EvaluateConfig, None, [f"split={split}", *(overrides or ())])
-    beside = verb.Beside(cache, device)
+    given = {"by": by, "prevalence": prevalence}
+    lists = [f"{key}={json.dumps(values)}" for key, values in given.items() if values]
+    settings = load_config(EvaluateConfig, None, [f"split={split}", *lists, *(overrides or ())])
+    beside = verb.Beside(cache, device, externals_of(external or ()))
     say(f"{verb.main(settings, run, data, out, if_exists(resume, overwrite), beside)}")
 
 
-@app.command(epilog="Example: `covidssl predict runs/finetune clinic/ --out predictions`")
-def predict(
-    model: Annotated[Path, typer.Argument(help="A fine-tuning run, or its model folder.")],
-    inputs: Inputs,
+@app.command(epilog="Example: `covidssl compare runs/evaluate-a runs/evaluate-b --out runs/a-b`")
+def compare(
+    evaluations: Annotated[
+        list[Path], typer.Argument(help="Folders of 'evaluate', of the same scans.")
+    ],
     out: Out,
-    device: Device = Devices.AUTO,
-    hash_paths: HashPaths = False,
-    keep_ids: KeepIds = False,
-    ids_key: IdsKey = None,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """A probability with its evidence for every scan found.
+    """Which of several models is better on the same scans, and how sure that is.
 
-    Exit code 0: all scans were read; 1: some failed, each with its reason in `predictions.csv`;
-    2: wrong usage. The table names patients and series by pseudonyms where a key is given.
+    Paired DeLong, permutation and McNemar tests of all pairs, corrected for their number by Holm.
     """
-    from covidssl.commands import predict as verb
+    from covidssl.commands import compare as verb
     from covidssl.config import load_config
-    from covidssl.experiments import PredictConfig
+    from covidssl.experiments import CompareConfig
 
-    ids = {"hash_paths": hash_paths, "keep_ids": keep_ids, "ids_key": ids_key}
-    settings = load_config(PredictConfig, None, overrides or ())
-    settings = settings.model_copy(update={key: value for key, value in ids.items() if value})
-    failed = verb.main(settings, model, inputs, out, if_exists(resume, overwrite), device)
-    say(f"{out / 'predictions.csv'}" + (f" ({failed} scans failed)" if failed else ""))
-    if failed:
-        raise typer.Exit(1)
+    settings = load_config(CompareConfig, None, overrides or ())
+    say(f"{verb.main(settings, evaluations, out, if_exists(resume, overwrite))}")
 
 
 @app.command(epilog="Example: `covidssl report runs/* --out report.html`")

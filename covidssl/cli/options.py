@@ -62,6 +62,13 @@ class Engines(StrEnum):
     RAY = "ray"
 
 
+class Backends(StrEnum):
+    """What runs a network that is only asked; `prediction.AnswerPlan` has the same."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+
+
 Device = Annotated[Devices, typer.Option(help="Where the network runs.")]
 Init = Annotated[
     Path | None,
@@ -80,6 +87,13 @@ ProbeData = Annotated[
 Inputs = Annotated[
     list[Path],
     typer.Argument(help="Files and folders: DICOM, NIfTI, MHD/NRRD, PNG/JPG/TIFF, zips; nested."),
+]
+
+ScanInputs = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Files, folders, zips: DICOM, NIfTI, MHD/NRRD, PNG/JPG/TIFF; CSV lists path[,name]."
+    ),
 ]
 
 HashPaths = Annotated[

@@ -22,6 +22,7 @@ _PACKAGES = (
 _OPTIONAL = {
     "noise": ("reference Perlin noise", "pip install 'covidssl[reference]' (needs a C compiler)"),
     "onnxruntime": ("writing ONNX, and checking it", "pip install 'covidssl[export]'"),
+    "ipyniivue": ("covidssl view", "pip install 'covidssl[view]'"),
     "pylibjpeg": ("compressed DICOM beyond what SimpleITK reads", "pip install pylibjpeg"),
 }
 

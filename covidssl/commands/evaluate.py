@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from covidssl.datasets import Dataset, read_dataset
 from covidssl.errors import DataError, UsageError
-from covidssl.evaluation import COLUMNS, Evaluation, judge
+from covidssl.evaluation import COLUMNS, LOOK, Evaluation, Held, judge
+from covidssl.evaluation.cautions import (
+    of_columns,
+    of_the_frames,
+    of_what_is_learnt,
+    overlap_of,
+    splits_file,
+)
+from covidssl.evaluation.external import External
+from covidssl.evaluation.scoring import Bootstrap
+from covidssl.evaluation.shift import calibration_prevalence, site_shift
+from covidssl.evaluation.subgroups import check_columns
+from covidssl.evaluation.written import Asked, Told, set_json, told_of, write_tables
 from covidssl.experiments import EvaluateConfig
 from covidssl.figures import Rated, confusion_figure, pr_figure, reliability_figure, roc_figure
-from covidssl.files import read_csv, write_bytes, write_csv, write_json
-from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
-from covidssl.model import CLASSIFIER, LEARNT, Model, load_model
+from covidssl.files import write_bytes, write_json
+from covidssl.labelled_frames import load_labelled_frames
+from covidssl.model import CLASSIFIER, Model, load_model
 from covidssl.progress import track
 from covidssl.runs import IfExists, RunFolder
-from covidssl.splits import (
-    LEARNT_FROM,
-    Assigned,
-    group_kind,
-    in_runs,
-    overlap,
-    read_splits,
-    splits_fingerprint,
-)
+from covidssl.splits import LEARNT_FROM, Assigned, in_runs, read_splits, splits_fingerprint
 from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
 
 LEAKS = "THE MODEL LEARNT ON A SPLIT THAT LEAKS, which was allowed"
 SEEN = "SCANS WERE LEARNT FROM"
+ALL = "all"
 
 
 class Beside(NamedTuple):
@@ -40,10 +45,12 @@ class Beside(NamedTuple):
     Attributes:
         cache: folder in which cut frames are kept between runs.
         device: `auto`, `cpu` or `cuda`.
+        externals: further labelled sets, scored with the same operating point.
     """
 
     cache: Path | None = None
     device: str = "auto"
+    externals: Sequence[External] = ()
 
 
 BY_ITSELF = Beside()
@@ -62,45 +69,80 @@ def main(
     Scans that the model has learnt from are known by their pictures, whatever they are called.
 
     Raises:
-        CovidsslError: for an output that exists, for data or weights that cannot be used, and for
-            splits that are not those the model was trained on.
+        CovidsslError: for an output that exists, for data or weights that cannot be used, for
+            columns that the table lacks, and for splits that are not those the model was trained
+            on.
     """
     # First, so that a device that is not here is told at once.
     device = make_fabric(beside.device, "32-true").device
     model = load_model(run_folder)
     dataset = read_dataset(data, model.card.classes[1])
-    assigned = _assigned(config, run_folder, dataset, model.card.splits)
+    check_columns(dataset, config.by)
+    sets = [_Set("", dataset, _assigned(config, run_folder, dataset, model.card.splits))]
+    sets += [_external(one, model) for one in beside.externals]
     with RunFolder(out, "evaluate", config, if_exists) as run:
-        run.note_data(classifier=model.card.files[CLASSIFIER], splits=splits_fingerprint(assigned))
+        run.note_data(
+            classifier=model.card.files[CLASSIFIER],
+            **{f"splits{one.suffix}": splits_fingerprint(one.assigned) for one in sets},
+        )
         if run.done:
             log.info("%s: finished already.", out)
             return out
-        # A rival scored on what it has learnt would look better than any model.
-        with_rival = config.rival and config.split not in LEARNT_FROM
-        needed = {config.split, *(LEARNT_FROM if with_rival else ())}
-        # With a cache all scans are cut, so that every split and run finds the same file.
-        scans = [one.scan for one in assigned if beside.cache or one.split in needed]
-        most = model.card.aggregation.most_slices
-        frames = load_labelled_frames(scans, model.card.frame, most, beside.cache, track)
-        run.note_data(dataset=frames.fingerprint)
-        assigned = in_runs(assigned, frames.prints, config.run_length)
-        rival_seed = config.seed if with_rival else None
-        judged = judge(model.to(device), frames, assigned, config.split, rival_seed)
-        warnings = list(_of_the_frames(judged, frames, assigned))
-        warnings += _of_what_is_learnt(judged, model, run_folder)
-        leakage = {LEAKS: model.card.leakage, SEEN: _overlap(judged, model, frames)}
-        for text in [*_leaking(leakage), *warnings]:
-            log.warning("%s.", text)
-        run.note(device=str(device), summary=_write(config, judged, warnings, leakage, out))
+        work = _Work(config, model.to(device), run_folder, beside.cache)
+        held = [_held(work, one) for one in sets]
+        run.note_data(
+            **{
+                f"dataset{one.suffix}": of.frames.fingerprint
+                for one, of in zip(sets, held, strict=True)
+            }
+        )
+        told = _judged(work, sets, held)
+        for one in told:
+            for text in (*_leaking(work, one), *one.warnings):
+                log.warning("%s.", f"{one.judged.name}: {text}" if one.judged.name else text)
+        run.note(device=str(device), summary=_write(work, told, out))
     return out
+
+
+class _Set(NamedTuple):
+    """A set before its scans are read: its name, empty for the internal one."""
+
+    name: str
+    dataset: Dataset
+    assigned: Sequence[Assigned]
+
+    @property
+    def suffix(self) -> str:
+        """What its entries in the record are called after."""
+        return f" of {self.name}" if self.name else ""
+
+
+class _Work(NamedTuple):
+    """What all steps of an evaluation need."""
+
+    config: EvaluateConfig
+    model: Model
+    run_folder: Path
+    cache: Path | None
+
+    @property
+    def with_rival(self) -> bool:
+        """Whether trivial models learn: scored on what they learnt they would look best of all."""
+        return self.config.rival and self.config.split not in LEARNT_FROM
+
+    @property
+    def asked(self) -> Asked:
+        """What stands beside the scores."""
+        config = self.config
+        return Asked(config.by, config.prevalence, Bootstrap(config.seed, config.rounds))
 
 
 def _assigned(
     config: EvaluateConfig, run_folder: Path, dataset: Dataset, fingerprint: str
 ) -> list[Assigned]:
-    if config.split == "all":
-        return [Assigned(scan, scan.patient or scan.name, "all") for scan in dataset.scans]
-    file = _splits_file(run_folder)
+    if config.split == ALL:
+        return _all_of(dataset)
+    file = splits_file(run_folder)
     if file is None:
         raise UsageError(
             f"{run_folder}: has no splits.csv. Give the fine-tuning run, or --split all for data "
@@ -118,107 +160,113 @@ def _assigned(
     return assigned
 
 
-def _splits_file(run_folder: Path) -> Path | None:
-    """The splits of a run, given the run or its model folder."""
-    files = (folder / "splits.csv" for folder in (run_folder, run_folder.parent))
-    return next((file for file in files if file.is_file()), None)
+def _all_of(dataset: Dataset) -> list[Assigned]:
+    return [Assigned(scan, scan.patient or scan.name, ALL) for scan in dataset.scans]
 
 
-def _of_the_frames(
-    judged: Evaluation, frames: LabelledFrames, assigned: Sequence[Assigned]
-) -> Iterator[str]:
-    (split,) = {one.split for one in judged.scans}
-    wanted = {one.scan.name for one in assigned if one.split == split}
-    dropped = [(name, reason) for name, reason in frames.dropped if name in wanted]
-    if dropped:
-        name, reason = dropped[0]
-        yield (
-            f"{len(dropped)} of {len(wanted)} scans could not be read and are not scored; "
-            f"first: {name}: {reason.removeprefix(f'{name}: ')}"
+def _external(external: External, model: Model) -> _Set:
+    try:
+        dataset = read_dataset(external.path, model.card.classes[1])
+    except DataError as error:
+        raise DataError(
+            f"External set '{external.name}': {error} The model's positive class is "
+            f"'{model.card.classes[1]}', and the set must name it so."
+        ) from error
+    return _Set(external.name, dataset, _all_of(dataset))
+
+
+def _held(work: _Work, one: _Set) -> Held:
+    """The frames of a set, each scan read once; scans of nobody known in runs of files."""
+    config, card = work.config, work.model.card
+    split = ALL if one.name else config.split
+    needed = {split, *(LEARNT_FROM if work.with_rival else ())}
+    # With a cache all scans are cut, so that every split and run finds the same file.
+    scans = [of.scan for of in one.assigned if work.cache or of.split in needed]
+    look = LOOK if config.views else None
+    try:
+        frames = load_labelled_frames(
+            scans, card.frame, card.aggregation.most_slices, work.cache, track, look
         )
-    warned = [(name, text) for name, text in frames.warned if name in wanted]
-    if warned:
-        count, (name, text) = len(dict(warned)), warned[0]
-        yield f"{count} of {len(wanted)} scans were read with a warning; first: {name}: {text}"
+    except DataError as error:
+        raise (DataError(f"External set '{one.name}': {error}") if one.name else error) from error
+    return Held(one.name, frames, in_runs(one.assigned, frames.prints, config.run_length), split)
 
 
-def _of_what_is_learnt(judged: Evaluation, model: Model, run_folder: Path) -> Iterator[str]:
-    """What is to be said where the scans were learnt from by intent, or that cannot be known."""
-    (split,) = {one.split for one in judged.scans}
-    if split in LEARNT_FROM:
-        yield f"the {split} split: scored on data that chose or taught the weights"
-        return
-    if model.card.unchecked:
-        yield f"whether scans were learnt from could not be checked in full: {model.card.unchecked}"
-    if model.learnt is not None:
-        return
-    file = _splits_file(run_folder)
-    learnt = {row["scan"] for row in read_csv(file) if row["split"] in LEARNT_FROM} if file else ()
-    alike = sum(one.scan.name in learnt for one in judged.scans)
-    yield (
-        f"whether scans were learnt from could not be checked: the model holds no {LEARNT}"
-        + (
-            f"; {alike} of {len(judged.scans)} are called like train or validation scans of its run"
-            if alike
-            else ""
-        )
-    )
+def _judged(work: _Work, sets: Sequence[_Set], held: Sequence[Held]) -> list[Told]:
+    """Every set with all that is said of it, the external ones against the internal one."""
+    config = work.config
+    rival_seed = config.seed if work.with_rival else None
+    judged = judge(work.model, held, rival_seed, config.views, track)
+    told = [
+        _told(work, one, of, scored) for one, of, scored in zip(sets, held, judged, strict=True)
+    ]
+    calibrated_on = calibration_prevalence(sets[0].assigned)
+    if work.model.card.calibration.reason is not None:
+        calibrated_on = None
+    own = told[0]
+    bootstrap = work.asked.bootstrap
+    return [own] + [
+        one._replace(shift=site_shift(own.judged, one.judged, own.scores, calibrated_on, bootstrap))
+        for one in told[1:]
+    ]
 
 
-def _overlap(judged: Evaluation, model: Model, frames: LabelledFrames) -> str:
-    """Which scored scans were learnt from, in words; empty for none or by intent."""
-    (split,) = {one.split for one in judged.scans}
-    if split in LEARNT_FROM or model.learnt is None:
-        return ""
-    found = overlap(model.learnt, frames.prints, (one.scan.name for one in judged.scans))
-    return str(found) if found.names else ""
+def _told(work: _Work, one: _Set, held: Held, judged: Evaluation) -> Told:
+    asked = work.asked
+    known = one.dataset.columns
+    warnings = [*of_the_frames(held), *of_columns(held, asked.by, known)]
+    warnings += of_what_is_learnt(judged, work.model, work.run_folder)
+    there = asked._replace(by=tuple(name for name in asked.by if name in known))
+    try:
+        return told_of(judged, there, overlap_of(judged, work.model, held), warnings)
+    except DataError as error:
+        raise (DataError(f"External set '{one.name}': {error}") if one.name else error) from error
 
 
-def _leaking(leakage: Mapping[str, str]) -> list[str]:
-    return [f"{kind}: {text}" for kind, text in leakage.items() if text]
+def _leaking(work: _Work, told: Told) -> list[str]:
+    """What leaks, first of all warnings; of an external set, its own scans alone."""
+    of_model = "" if told.judged.name else work.model.card.leakage
+    kinds = {LEAKS: of_model, SEEN: told.leakage}
+    return [f"{kind}: {text}" for kind, text in kinds.items() if text]
 
 
-def _write(
-    config: EvaluateConfig,
-    judged: Evaluation,
-    warnings: Sequence[str],
-    leakage: Mapping[str, str],
-    out: Path,
-) -> dict[str, Any]:
-    model, rival = judged.scores(config.seed, config.rounds)
-    write_csv(out / "predictions.csv", COLUMNS, judged.rows())
+def _write(work: _Work, sets: Sequence[Told], out: Path) -> dict[str, Any]:
+    own, others = sets[0], sets[1:]
+    write_tables(sets, out, COLUMNS)
+    content = {one.judged.name: set_json(one, work.asked) for one in sets}
+    for one in sets:
+        of = content[one.judged.name]
+        of["warnings"] = [*_leaking(work, one), *of["warnings"]]
+    seen = [f"external set {one.judged.name}: {one.leakage}" for one in others if one.leakage]
+    leakage = "; ".join(filter(None, (work.model.card.leakage, own.leakage, *seen)))
     write_json(
         out / "metrics.json",
         {
-            "split": config.split,
-            "n": len(judged.target),
-            "positives": int(judged.target.sum()),
-            "groups": model.groups,
-            "group_kind": group_kind(judged.scans),
-            "threshold": judged.threshold,
-            "rounds": config.rounds,
-            "model": model.as_json(),
-            "rival": rival.as_json() if rival else None,
-            "leakage": "; ".join(filter(None, leakage.values())),
-            "warnings": [*_leaking(leakage), *model.cautions, *warnings],
+            **content.pop(""),
+            "operating_point_rule": work.model.card.operating_point_rule,
+            "external": content,
+            "leakage": leakage,
         },
     )
-    rated = [Rated("model", judged.probability, model.auroc)]
-    area = [Rated("model", judged.probability, model.auprc)]
-    if rival is not None and judged.rival is not None:
-        rated.append(Rated("trivial rival", judged.rival, rival.auroc))
-        area.append(Rated("trivial rival", judged.rival, rival.auprc))
-    figures = {
-        "roc.png": roc_figure(judged.target, rated, judged.threshold),
-        "pr.png": pr_figure(judged.target, area, judged.threshold),
-        "confusion.png": confusion_figure(
-            judged.target, judged.probability, judged.threshold, judged.classes
-        ),
-        "reliability.png": reliability_figure(judged.target, judged.probability),
-    }
-    for name, picture in figures.items():
+    for name, picture in _figures(own).items():
         write_bytes(out / name, picture)
     return {
         f"{name}": f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
-        for name, estimate in model.estimates().items()
+        for name, estimate in own.scores.model.estimates().items()
+    }
+
+
+def _figures(told: Told) -> dict[str, bytes]:
+    judged, scores = told.judged, told.scores
+    rated = [Rated("model", judged.probability, scores.model.auroc)]
+    area = [Rated("model", judged.probability, scores.model.auprc)]
+    if scores.rival is not None and judged.rival is not None:
+        rated.append(Rated("trivial rival", judged.rival, scores.rival.auroc))
+        area.append(Rated("trivial rival", judged.rival, scores.rival.auprc))
+    said = (judged.target, judged.probability)
+    return {
+        "roc.png": roc_figure(judged.target, rated, judged.threshold),
+        "pr.png": pr_figure(judged.target, area, judged.threshold),
+        "confusion.png": confusion_figure(*said, judged.threshold, judged.classes),
+        "reliability.png": reliability_figure(*said),
     }

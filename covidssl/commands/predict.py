@@ -1,174 +1,233 @@
-"""`covidssl predict`: a model and folders of scans in, a table with its evidence out."""
+"""`covidssl predict`: models and folders of scans in, a table with its evidence out."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import time
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from covidssl.errors import CovidsslError, ScanError, traced
+from covidssl.errors import UsageError
 from covidssl.experiments import PredictConfig
-from covidssl.files import read_csv, write_bytes, write_csv, write_json
-from covidssl.io import Found, Reading, ScanFiles, find_scans, read_scan
-from covidssl.io.choice import Choice, choose_series
-from covidssl.model import CLASSIFIER, Model, load_model
-from covidssl.prediction import predict
+from covidssl.files import size_in_words, write_json
+from covidssl.inference.books import Books
+from covidssl.inference.engines import Engine, answered
+from covidssl.inference.estimate import Estimate, estimated
+from covidssl.inference.job import Job
+from covidssl.inference.joining import check_room, join_shards, shards_of
+from covidssl.inference.journal import Entry, Journal
+from covidssl.inference.record import counts_of, reasons_of, summary, unanswered, write_run
+from covidssl.inference.shard import Shard
+from covidssl.inference.sources import Sought, seek
+from covidssl.inference.table import write_tables
+from covidssl.io import Reading
+from covidssl.prediction import AnswerPlan, Predictor
 from covidssl.progress import track
 from covidssl.pseudonyms import Pseudonyms, key_beside
-from covidssl.runs import IfExists, RunFolder
-from covidssl.training import make_fabric
+from covidssl.runs import IfExists, RunFolder, look_at_run
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
-    "scan", "status", "probability", "label", "lesion_burden", "seconds", "warning", "error",
-    "patient", "series",
-)  # fmt: skip
-_ANSWERED = ("ok", "warned")
-_SAVE_EVERY_S = 20.0
-Rows = dict[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class How:
+    """What changes how a run is done, and not what comes out of it.
+
+    Attributes:
+        device: where the networks run: auto, cpu or cuda.
+        engine: where scans are answered.
+        shard: answer its scans alone, into a folder of its own; None for all.
+        retry_failed: read scans again that failed before, though nothing has changed.
+    """
+
+    device: str = "auto"
+    engine: Engine = Engine()
+    shard: Shard | None = None
+    retry_failed: bool = False
 
 
 def main(
     config: PredictConfig,
-    model_path: Path,
+    models: Path | Sequence[Path],
     inputs: Sequence[Path],
     out: Path,
     if_exists: IfExists = "refuse",
-    device: str = "auto",
+    how: How | None = None,
 ) -> int:
-    """Predict every scan found in `inputs`; one bad scan never stops the rest.
+    """Answer every scan found in `inputs`; one bad scan never stops the rest.
+
+    With `resume` a scan is not read again while its files are as they were, be it one that failed:
+    the INPUTs may be others, the models and the configuration may not.
 
     Returns:
-        How many scans failed.
+        How many scans have no answer: the models abstain, or the scan cannot be read.
 
     Raises:
-        CovidsslError: when the model cannot be loaded, or there is no CT at all.
+        CovidsslError: when a model cannot be loaded, there is no CT at all, an output exists, or
+            the disk is full.
     """
-    model = load_model(model_path).to(make_fabric(device, "32-true").device)
+    how = how or How()
+    check_room(out, how.shard)
+    folder = out if how.shard is None else how.shard.folder(out)
+    if how.shard is not None:
+        look_at_run(out, "predict", None, "resume")
+    look_at_run(folder, "predict", config, if_exists)
+    job = _job(config, models, folder, how.device)
+    predictor = job.predictor()
     ids = _pseudonyms(config, out)
-    found = find_scans(inputs, ids if config.hash_paths else None)
-    choice = Choice(found.scans, ()) if config.all_series else choose_series(found.scans)
-    scans = choice.scans
-    reading = Reading(config.pixels, config.policy, ids)
-    with RunFolder(out, "predict", config, if_exists) as run:
-        run.note_data(classifier=model.card.files[CLASSIFIER])
-        if ids is not None:
-            # Rows of one table must not have pseudonyms of two keys.
-            run.note_data(ids=ids.of("key", "of the run"))
-        run.done = False  # a finished run goes on when its INPUTs have grown
-        stamps = {scan.name: scan.stamp() for scan in found.scans}
-        rows = _done(out, stamps) if run.resumed else {}
-        rows |= {scan.name: _passed_over(scan, why) for scan, why in choice.passed_over}
-        todo = [scan for scan in scans if scan.name not in rows]
-        log.info("%d scans, %d of them done", len(scans), len(scans) - len(todo))
-        saved = time.monotonic()
-        try:
-            for scan in track(todo, "predicting", len(todo)):
-                rows[scan.name] = _row(reading, model, scan, out)
-                if time.monotonic() - saved > _SAVE_EVERY_S:
-                    _save(out, rows, stamps, model, found)
-                    saved = time.monotonic()
-        finally:
-            counts = _save(out, rows, stamps, model, found)
-        inputs_digest = hashlib.sha256("".join(sorted(stamps.values())).encode()).hexdigest()
-        run.note(device=str(model.device), summary=counts, data={"inputs": inputs_digest})
-    return counts["failed"]
+    job = _with_ids(job, ids)
+    sought = seek(inputs, ids if config.hash_paths else None, config.all_series, how.shard)
+    if how.shard is not None:
+        _mark(out)
+    with RunFolder(folder, "predict", config, if_exists, may_change=True) as run:
+        _note(run, predictor, ids)
+        entries = _answer(sought, job, predictor, how)
+        return _finish(run, sought, entries, predictor)
 
 
-def _pseudonyms(config: PredictConfig, out: Path) -> Pseudonyms | None:
+def join(
+    config: PredictConfig, models: Path | Sequence[Path], inputs: Sequence[Path], out: Path
+) -> int:
+    """Make one table of all shards of `out`; given as the shards were.
+
+    Returns:
+        How many scans have no answer.
+
+    Raises:
+        CovidsslError: when a shard is missing or not done, has another configuration or other
+            models, or its scans were changed since.
+    """
+    predictor = _job(config, models, out, "cpu").predictor()
+    ids = _pseudonyms(config, out)
+    for shard in shards_of(out):
+        before = look_at_run(shard.folder(out), "predict", config, "resume").before
+        known = before.get("data", {})
+        if any(known.get(name) != value for name, value in _data(predictor, ids).items()):
+            raise UsageError(
+                f"{shard.folder(out).name}: was answered by other models, or has pseudonyms of "
+                f"another key. Give those of the shards."
+            )
+    sought = seek(inputs, ids if config.hash_paths else None, config.all_series)
+    with RunFolder(out, "predict", config, "resume", may_change=True) as run:
+        _note(run, predictor, ids)
+        entries = join_shards(out, sought)
+        Journal(out, entries).close()
+        write_tables(out, entries, sought.passed_over)
+        return _finish(run, sought, entries, predictor)
+
+
+def dry_run(
+    config: PredictConfig,
+    models: Path | Sequence[Path],
+    inputs: Sequence[Path],
+    out: Path,
+    how: How | None = None,
+) -> list[str]:
+    """What `main` would do and take, in plain lines; writes nothing that stays.
+
+    Raises:
+        CovidsslError: when a model cannot be loaded, or there is no CT.
+    """
+    how = how or How()
+    check_room(out, how.shard)
+    folder = out if how.shard is None else how.shard.folder(out)
+    job = _job(config, models, folder, how.device)
+    predictor = job.predictor()
+    ids = _pseudonyms(config, out, makes_key=False)
+    sought = seek(inputs, ids if config.hash_paths else None, config.all_series, how.shard)
+    job = _with_ids(job, ids)
+    return _lines(estimated(sought, job, predictor, how.engine, how.retry_failed))
+
+
+def _job(config: PredictConfig, models: Path | Sequence[Path], out: Path, device: str) -> Job:
+    if config.dicom and find_spec("highdicom") is None:
+        raise UsageError("--dicom: highdicom is not installed: pip install 'covidssl[dicom]'.")
+    if config.dicom and not config.maps:
+        raise UsageError("--dicom writes the maps, and --no-maps makes none: give one of them.")
+    if config.dicom and config.hash_paths:
+        raise UsageError(
+            "--dicom: DICOM objects name the patient as the scan does, and --hash-paths hides "
+            "names: give one of them."
+        )
+    paths = (models,) if isinstance(models, Path) else tuple(models)
+    plan = AnswerPlan.model_validate(config.model_dump(include=set(AnswerPlan.model_fields)))
+    return Job(out, paths, plan, Reading(config.pixels, config.policy), device, config.dicom)
+
+
+def _with_ids(job: Job, ids: Pseudonyms | None) -> Job:
+    return replace(job, reading=replace(job.reading, ids=ids))
+
+
+def _pseudonyms(config: PredictConfig, out: Path, makes_key: bool = True) -> Pseudonyms | None:
     if config.ids_key is None and not config.hash_paths:
         # Identifiers that are kept need no key.
         return Pseudonyms(b"", keep_ids=True) if config.keep_ids else None
-    return Pseudonyms.from_file(config.ids_key or key_beside(out), config.keep_ids)
+    key = config.ids_key or key_beside(out)
+    if not makes_key and not key.exists():
+        return Pseudonyms(secrets.token_bytes(32), config.keep_ids)
+    return Pseudonyms.from_file(key, config.keep_ids)
 
 
-def _save(
-    out: Path, rows: Rows, stamps: Mapping[str, str], model: Model, found: Found
-) -> dict[str, int]:
-    """Write the table, then `run.json`, without which no row of the table is taken for done."""
-    ordered = [rows[scan.name] for scan in found.scans if scan.name in rows]
-    counts = _counts(ordered)
-    write_csv(out / "predictions.csv", COLUMNS, ordered)
-    answered = [row["scan"] for row in ordered if row["status"] in _ANSWERED]
-    write_json(
-        out / "run.json",
-        {
-            "model": model.card.model_dump(mode="json"),
-            "intended_use": model.card.intended_use,
-            "counts": counts,
-            "ignored": found.ignored,
-            "scans": {
-                name: {"picture": picture_name(name), "stamp": stamps[name]} for name in answered
-            },
-        },
-    )
-    return counts
+def _mark(out: Path) -> None:
+    """Say of the folder of all shards whose it is."""
+    if not (out / "record.json").is_file():
+        write_json(out / "record.json", {"verb": "predict", "status": "in shards"})
 
 
-def picture_name(scan: str) -> str:
-    """File of a scan's heat map, relative to the output: a hash, since a name may be a path."""
-    return f"heatmaps/{hashlib.sha256(scan.encode()).hexdigest()[:16]}.png"
+def _data(predictor: Predictor, ids: Pseudonyms | None) -> dict[str, str]:
+    """What must be the same when a run is resumed."""
+    data = {"classifier": predictor.sha256}
+    # Rows of one table must not have pseudonyms of two keys.
+    return data if ids is None else data | {"ids": ids.of("key", "of the run")}
 
 
-def _passed_over(scan: ScanFiles, why: str) -> dict[str, Any]:
-    return {"scan": scan.name, "status": "passed_over", "warning": why}
+def _note(run: RunFolder, predictor: Predictor, ids: Pseudonyms | None) -> None:
+    run.note_data(**_data(predictor, ids))
+    run.note(device=str(predictor.model.device))
 
 
-def _row(reading: Reading, model: Model, scan: ScanFiles, out: Path) -> dict[str, Any]:
-    began = time.perf_counter()
-    row: dict[str, Any] = {"scan": scan.name}
-    try:
-        ct = read_scan(scan, reading)
-        said = predict(model, ct)
-    except ScanError as error:
-        log.warning("failed: %s", error)
-        row |= {"status": "failed", "error": str(error)}
-    except CovidsslError:
-        raise
-    except Exception as error:  # not foreseen, but no reason to lose the other scans
-        log.error("failed: %s: %s", scan.name, traced(error))
-        row |= {"status": "failed", "error": f"unexpected {type(error).__name__}; see log.txt"}
-    else:
-        burden = said.lesion_burden
-        row |= {
-            "status": "warned" if said.warnings or ct.repairs else "ok",
-            "probability": f"{said.probability:.4f}",
-            "label": said.label,
-            "lesion_burden": "" if burden is None else f"{burden:.4f}",
-            "warning": "; ".join([*(f"mended: {one}" for one in ct.repairs), *said.warnings]),
-            "patient": ct.patient,
-            "series": ct.series,
-        }
-        write_bytes(out / picture_name(scan.name), said.picture)
-    return row | {"seconds": f"{time.perf_counter() - began:.2f}"}
+def _answer(sought: Sought, job: Job, predictor: Predictor, how: How) -> list[Entry]:
+    with Books(job.out, sought, how.retry_failed) as books:
+        count, done = len(books.order), len(books.entries)
+        log.info("%d scans, %d of them done", count, done)
+        try:
+            new = answered(books.todo, job, predictor, how.engine)
+            for written in track(new, "predicting", count, done, books.told):
+                books.keep(written)
+        finally:
+            books.write_tables()
+        return books.in_order()
 
 
-def _done(out: Path, stamps: Mapping[str, str]) -> Rows:
-    """Rows of an earlier run whose files are still the same; one that failed is tried again.
-
-    A name alone says too little: another INPUT may hold another patient's scan of that name.
-    """
-    try:
-        scans = json.loads((out / "run.json").read_text(encoding="utf-8"))["scans"]
-        table = read_csv(out / "predictions.csv")
-    except (OSError, ValueError, KeyError):
-        return {}
-    return {
-        row["scan"]: dict(row)
-        for row in table
-        if row["status"] in _ANSWERED
-        and row["scan"] in stamps
-        and scans.get(row["scan"], {}).get("stamp") == stamps[row["scan"]]
-    }
+def _finish(run: RunFolder, sought: Sought, entries: Sequence[Entry], predictor: Predictor) -> int:
+    counts, reasons = counts_of(entries, sought.passed_over), reasons_of(entries)
+    told = {"reasons": reasons, "ignored": sought.ignored}
+    write_run(run.path, predictor.models, predictor.plan, counts, told)
+    stamps = "".join(sorted(entry.stamp for entry in entries))
+    run.note(data={"inputs": hashlib.sha256(stamps.encode()).hexdigest()}, summary=counts)
+    for line in summary(counts, reasons):
+        log.info("%s", line)
+    log.info("Why, scan by scan: predictions.csv. A page of it: covidssl report.")
+    return unanswered(counts)
 
 
-def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = {"scans": len(rows), "ok": 0, "warned": 0, "passed_over": 0, "failed": 0}
-    for row in rows:
-        counts[str(row["status"])] += 1
-    return counts
+def _lines(found: Estimate) -> list[str]:
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.formats.items()))
+    lines = [f"found: {counts or 'nothing'}"]
+    if found.passed_over:
+        lines.append(f"passed over for another series of their folder: {found.passed_over}")
+    if found.there:
+        lines.append(f"answered already: {found.there}")
+    lines.append(f"to answer: {found.to_answer}")
+    if found.seconds is not None and found.disk_bytes is not None:
+        time = timedelta(seconds=round(found.seconds))
+        lines.append(f"time, from {found.tried} scans tried: {time}")
+        size, free = size_in_words(found.disk_bytes), size_in_words(found.free_bytes)
+        lines.append(f"disk: {size} of {free} free")
+        if found.disk_bytes > found.free_bytes:
+            lines.append("It will not fit.")
+    return lines

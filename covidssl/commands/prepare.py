@@ -13,6 +13,7 @@ from pathlib import Path
 from covidssl.config import load_config
 from covidssl.errors import UsageError
 from covidssl.experiments import PrepareConfig
+from covidssl.files import size_in_words
 from covidssl.io import Found, find_scans
 from covidssl.manifest import STATUSES
 from covidssl.preparing import Engine, Estimate, Job, StoreOptions, StoreWriter, estimated
@@ -110,18 +111,11 @@ def _lines(found: Estimate) -> list[str]:
         lines.append(
             f"time, from {found.tried} scans read: {timedelta(seconds=round(found.seconds))}"
         )
-        lines.append(f"disk: {_size(found.disk_bytes)} of {_size(found.free_bytes)} free")
+        size, free = size_in_words(found.disk_bytes), size_in_words(found.free_bytes)
+        lines.append(f"disk: {size} of {free} free")
         if found.disk_bytes > found.free_bytes:
             lines.append("It will not fit.")
     return lines
-
-
-def _size(number: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:.3g} TiB"
 
 
 def _check(config: PrepareConfig) -> None:

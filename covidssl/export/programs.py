@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,26 +34,12 @@ def write_onnx(model: Model, path: Path) -> Check:
         UsageError: when ONNX's packages are missing.
         WeightsError: when onnxruntime says something else than the network.
     """
-    missing = [name for name in _ONNX if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"To write ONNX, {' and '.join(missing)} must be installed: "
-            f"pip install 'covidssl[export]'"
-        )
+    must_have_onnx()
     scorer = scorer_of(model)
     with replacing(path) as temporary:
-        with _quiet():
-            # Traced by itself first: there a size that would be fixed is an error.
-            written = torch.onnx.export(
-                _traced(scorer),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["pixels"],
-                output_names=["logit", "probability", *["attention"][: scorer.has_attention]],
-                verbose=False,
-            )
-        if written is None:
-            raise TypeError("torch.onnx.export gave no program.")
+        names = ["logit", "probability", *["attention"][: scorer.has_attention]]
+        # Traced by itself first: there a size that would be fixed is an error.
+        written = onnx_program(lambda: _traced(scorer), "pixels", names)
         written.model.metadata_props.update(
             {"covidssl": json.dumps(model.card.model_dump(mode="json"))}
         )
@@ -81,12 +67,61 @@ def write_pt2(model: Model, path: Path) -> Check:
     return check
 
 
-def _onnx_run(path: Path) -> Any:
+def must_have_onnx() -> None:
+    """Refuse where ONNX's packages are missing.
+
+    Raises:
+        UsageError: that says how to install them.
+    """
+    missing = [name for name in _ONNX if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"For ONNX, {' and '.join(missing)} must be installed: pip install 'covidssl[export]'"
+        )
+
+
+def onnx_program(
+    traced: Callable[[], torch.export.ExportedProgram], pixels: str, outputs: list[str]
+) -> Any:
+    """A traced graph as a program of ONNX.
+
+    Args:
+        traced: traces it.
+        pixels: name of its input.
+        outputs: names of what it gives.
+    """
+    with _quiet():
+        written = torch.onnx.export(
+            traced(),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[pixels],
+            output_names=outputs,
+            verbose=False,
+        )
+    if written is None:
+        raise TypeError("torch.onnx.export gave no program.")
+    return written
+
+
+def onnx_session(program: Path | bytes, threads: int = 0) -> Any:
+    """A session of onnxruntime on the CPU.
+
+    Args:
+        program: a file, or its content.
+        threads: of one operator; 0 for as many as there are cores.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = threads
+    source = program if isinstance(program, bytes) else str(program)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _onnx_run(path: Path) -> Any:
+    session = onnx_session(path)
 
     def run(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(torch.from_numpy(o) for o in session.run(None, {"pixels": pixels.numpy()}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from covidssl.calibration import Calibration
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model import Model, ModelCard
@@ -12,6 +13,32 @@ from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 
 GREY_LEVELS = (0.0, 255.0)
+
+
+class Calibrated(nn.Module):
+    """Logits (B,) -> calibrated probabilities (B,), as `Calibration.probability`."""
+
+    left: torch.Tensor
+    width: torch.Tensor
+    rise: torch.Tensor
+
+    def __init__(self, calibration: Calibration) -> None:
+        super().__init__()
+        self.scale, self.bias = calibration.scale, calibration.bias
+        self.has_knots = bool(calibration.knots)
+        if not self.has_knots:
+            return
+        at, given = torch.tensor(calibration.knots, dtype=torch.float64).T
+        # No part of the weights: files of these hold the network's alone.
+        for name, values in (("left", at[:-1]), ("width", at.diff()), ("rise", given.diff())):
+            self.register_buffer(name, values.float(), persistent=False)
+        self.lowest = float(given[0])
+
+    def forward(self, logit: torch.Tensor) -> torch.Tensor:
+        if not self.has_knots:
+            return torch.sigmoid(self.scale * logit + self.bias)
+        share = ((logit[:, None] - self.left) / self.width).clamp(0.0, 1.0)
+        return self.lowest + (share * self.rise).sum(dim=1)
 
 
 class Scorer(nn.Module):
@@ -27,13 +54,13 @@ class Scorer(nn.Module):
         self.classifier = classifier
         self.frame = card.frame
         self.low, self.high = levels_of(card.frame)
-        self.scale, self.bias = card.calibration.scale, card.calibration.bias
+        self.calibrated = Calibrated(card.calibration)
         self.has_attention = card.head.kind == "attention"
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         unit = ((pixels - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
         found = self.classifier.scores(self._resized(unit))
-        probability = torch.sigmoid(self.scale * found.logit + self.bias)
+        probability = self.calibrated(found.logit)
         more = (found.attention,) if self.has_attention else ()
         return (found.logit, probability, *more)
 

@@ -43,8 +43,8 @@ def describe(card: ModelCard, check: Check) -> dict[str, Any]:
         "after": {
             "scan_logit": RULES[card.aggregation.rule],
             "rule": card.aggregation.rule,
-            "scan_probability": "1 / (1 + exp(-(scale * scan_logit + bias)))",
-            "calibration": {"scale": card.calibration.scale, "bias": card.calibration.bias},
+            "scan_probability": card.calibration.formula,
+            "calibration": card.calibration.numbers,
             "operating_point": card.operating_point,
             "classes": list(card.classes),
         },

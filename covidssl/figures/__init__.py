@@ -4,10 +4,11 @@ Figures are drawn with matplotlib's object interface; nothing touches the state 
 """
 
 from covidssl.figures.quality import quality_figure
-from covidssl.figures.runs import Arm, comparison_figure, training_curve
+from covidssl.figures.runs import Arm, comparison_figure, running_mean, training_curve
 from covidssl.figures.scores import (
     Rated,
     confusion_figure,
+    decision_figure,
     pr_figure,
     reliability_figure,
     roc_figure,
@@ -18,9 +19,11 @@ __all__ = [
     "Rated",
     "comparison_figure",
     "confusion_figure",
+    "decision_figure",
     "pr_figure",
     "quality_figure",
     "reliability_figure",
     "roc_figure",
+    "running_mean",
     "training_curve",
 ]

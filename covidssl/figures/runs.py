@@ -50,7 +50,7 @@ def training_curve(
         if width > 1:
             axes.plot(x, y, color=BLUE, alpha=0.25, linewidth=0.8)
         marker = "o" if len(y) == 1 else None
-        axes.plot(x, _running_mean(y, width), color=BLUE, label="training", marker=marker)
+        axes.plot(x, running_mean(y, width), color=BLUE, label="training", marker=marker)
         if validation is not None and len(validation[0]):
             axes.plot(*validation, color=ORANGE, marker="o", markersize=4, label="validation")
             axes.legend(loc="best")
@@ -119,7 +119,7 @@ def _interval(axes: Axes, place: float, estimate: Estimate, colour: str) -> None
     )
 
 
-def _running_mean(values: Floats, width: int) -> Floats:
+def running_mean(values: Floats, width: int) -> Floats:
     """Mean over `width` neighbours (fewer at both ends), same length."""
     ones = np.ones(width)
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")

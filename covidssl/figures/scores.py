@@ -13,10 +13,18 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from covidssl.figures.style import BLUE, GREEN, INK, ORANGE, QUIET, STYLE, canvas, png
-from covidssl.metrics import Estimate
+from covidssl.metrics import (
+    TEN_BINS,
+    Bins,
+    DecisionCurve,
+    Estimate,
+    Reliability,
+    reliability_curve,
+)
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
+_BARS = 10
 
 
 class Rated(NamedTuple):
@@ -118,37 +126,72 @@ def confusion_figure(
         return png(figure)
 
 
-def reliability_figure(target: Labels, probability: Floats, bins: int = 10) -> bytes:
-    """Observed share of positives against the probability given, and the entries of each bin.
+def reliability_figure(
+    target: Labels, probability: Floats, bins: Bins = TEN_BINS, found: Reliability | None = None
+) -> bytes:
+    """Observed share of positives against the probability given, and how many were given each.
 
     A line is the 95 % Wilson interval of the share, for entries taken as independent.
 
     Args:
         target: (N,) labels, 1 = positive.
         probability: (N,), in [0, 1].
-        bins: of equal width.
+        bins: of the curve.
+        found: its numbers stand in the figure; None: no numbers.
     """
-    index = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)
-    counts = np.bincount(index, minlength=bins)
-    filled = counts > 0
-    n = counts[filled]
-    mean = np.bincount(index, weights=probability, minlength=bins)[filled] / n
-    share = np.bincount(index, weights=target, minlength=bins)[filled] / n
+    curve = reliability_curve(target, probability, bins)
+    n, mean, share = (np.array(column) for column in zip(*curve, strict=True))
     with rc_context(STYLE):
         figure, main = canvas(5.2, 5.8)
         below = main.inset_axes((0.0, -0.32, 1.0, 0.16), sharex=main)
         main.plot((0, 1), (0, 1), color=QUIET, linewidth=1, linestyle=(0, (2, 3)))
         main.errorbar(mean, share, yerr=_wilson(share, n), color=BLUE, marker="o", elinewidth=1.5)
+        if found is not None:
+            main.set_title(_calibration_text(found), loc="left", size=8)
         _unit_square(main, "probability given", "observed share of positives")
-        edges = np.arange(bins) / bins
-        bars = below.bar(edges, counts, 0.92 / bins, align="edge", color=BLUE, alpha=0.35)
+        edges = np.linspace(0, 1, _BARS + 1)
+        counts, _ = np.histogram(probability, edges)
+        bars = below.bar(edges[:-1], counts, 0.92 / _BARS, align="edge", color=BLUE, alpha=0.35)
         below.bar_label(bars, size=7.5, color=QUIET, padding=1)
-        below.set(yticks=(), xlabel="entries in each bin")
+        below.set(yticks=(), xlabel="entries in each tenth")
         below.margins(y=0.3)
         below.tick_params(labelbottom=False, length=0)
         below.grid(visible=False)
         below.spines["left"].set_visible(False)
         return png(figure)
+
+
+def decision_figure(curve: DecisionCurve, name: str = "model") -> bytes:
+    """Net benefit against the threshold probability, beside calling all scans positive or none.
+
+    Args:
+        curve: with its pointwise 95 % intervals, a band.
+        name: of the classifier, for the legend.
+    """
+    with rc_context(STYLE):
+        figure, axes = canvas(5.6, 4.6)
+        axes.axhline(0, color=INK, linewidth=1, label="call none positive")
+        everyone, model = curve.treat_all.T, curve.model.T
+        axes.plot(curve.thresholds, everyone[0], label="call all positive", **_looks()[1])
+        axes.fill_between(curve.thresholds, model[1], model[2], color=BLUE, alpha=0.15, linewidth=0)
+        axes.plot(curve.thresholds, model[0], label=name, **_looks()[0])
+        top = max(curve.prevalence, float(model.max()))
+        # Below that everything is harm, and the fall of calling all positive has no end.
+        axes.set(xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top))
+        axes.set(xlabel="threshold probability", ylabel="net benefit per scan")
+        axes.legend(loc="upper right")
+        return png(figure)
+
+
+def _calibration_text(found: Reliability) -> str:
+    lines = {"ece": f"calibration error ({found.bins})", "slope": "slope", "intercept": "intercept"}
+    estimates = found.estimates()
+    return "\n".join(
+        f"{words}: {estimates[name].value:.2f} "
+        f"({estimates[name].low:.2f} to {estimates[name].high:.2f})"
+        for name, words in lines.items()
+        if name in estimates
+    )
 
 
 def _looks() -> list[dict[str, Any]]:

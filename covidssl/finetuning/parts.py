@@ -13,15 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from covidssl.diagnosis import parameter_groups
+from covidssl.diagnosis import parameter_groups, pooled_features
 from covidssl.errors import DataError
 from covidssl.experiments import FinetuneConfig
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.lessons import Lessons, lessons
 from covidssl.model import CLASSIFIER, Aggregation, Model, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
+from covidssl.out_of_distribution import (
+    MOST_SCANS,
+    DistanceLimit,
+    TrainingFeatures,
+    distance_limit,
+    fit_training_features,
+    of_scans,
+)
 from covidssl.randomness import initial_weights
-from covidssl.selection import BestOnValidation
+from covidssl.selection import BestOnValidation, Rules
 from covidssl.splits import Assigned, learnt_from, splits_fingerprint
 from covidssl.starting import Start, scan_rule
 from covidssl.training import Task, TrainingState
@@ -107,7 +115,9 @@ class FineTuning:
         self, folder: Path, state: TrainingState, best: BestOnValidation, notes: dict[str, float]
     ) -> ModelCard:
         """Choose on validation, and write the model folder."""
-        chosen = best.choose(state.network, self._validation_groups())
+        rules = Rules(self.config.calibration, self.config.operating_point)
+        chosen = best.choose(state.network, self._validation_groups(), rules)
+        features, limit = self._familiar(state.network, best.device)
         card = ModelCard(
             classes=self.classes,
             encoder=self.start.encoder.plan,
@@ -133,12 +143,13 @@ class FineTuning:
             leakage=self.leakage,
             unchecked=self.start.unchecked,
             splits=splits_fingerprint(self.assigned),
+            distance=limit,
             licence_note=self.start.licence_note,
             files={},
         )
         learnt = learnt_from(self.assigned, self.frames.prints, self.start.chosen_on)
         weights = state.network.state_dict()
-        return save_model(folder, card, weights, self.start.restoration, learnt)
+        return save_model(folder, card, weights, self.start.restoration, learnt, features)
 
     @property
     def shortage(self) -> str:
@@ -165,6 +176,31 @@ class FineTuning:
                 name: round(value, 4) for name, value in card.metrics.items() if "scans" not in name
             },
         }
+
+    def _familiar(
+        self, network: torch.nn.Module, device: torch.device
+    ) -> tuple[TrainingFeatures, DistanceLimit | None]:
+        """What scans like those of training look like to the chosen weights, and how far is far."""
+        if not isinstance(network, CovidClassifier):
+            raise TypeError(f"Expected a CovidClassifier, got {type(network).__name__}.")
+        train, validation = (
+            of_scans(
+                pooled_features(network, self.frames.frames[which], device),
+                self.frames.scan_of[which],
+            )
+            for which in (self._some(self.train), self.validation)
+        )
+        features = fit_training_features(train)
+        return features, distance_limit(features.distance(validation))
+
+    def _some(self, which: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Frames of so many scans at most, spread evenly."""
+        scan_of = self.frames.scan_of[which]
+        scans = np.unique(scan_of)
+        if len(scans) <= MOST_SCANS:
+            return which
+        kept = scans[np.linspace(0, len(scans) - 1, MOST_SCANS).round().astype(np.int64)]
+        return which[np.isin(scan_of, kept)]
 
     def _validation_groups(self) -> int:
         """Patients (or runs of files) in validation, of the class that has fewer."""

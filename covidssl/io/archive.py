@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from covidssl.errors import ScanError
+from covidssl.io.squeezed import METHODS, open_squeezed
 
 if TYPE_CHECKING:
     from covidssl.io.found import ScanFiles
@@ -61,15 +62,16 @@ def list_members(archive: Path) -> Listing:
             f"another format. Download or pack it again."
         )
         return Listing(problem=problem, code="zip_damaged")
-    wrong = _what_is_wrong(list(directory.values()))
+    wrong = _what_is_wrong(list(directory.values()), archive.stat().st_size)
     if wrong is not None:
         return Listing(problem=wrong[0], code=wrong[1])
     return Listing(tuple(Member(Path(name), info.file_size) for name, info in directory.items()))
 
 
-def _what_is_wrong(infos: Sequence[zipfile.ZipInfo]) -> tuple[str, str] | None:
+def _what_is_wrong(infos: Sequence[zipfile.ZipInfo], room: int) -> tuple[str, str] | None:
     size = sum(info.file_size for info in infos)
-    packed = sum(info.compress_size for info in infos)
+    # Members of a trap lie over each other: together they claim more than the file holds.
+    packed = min(room, sum(info.compress_size for info in infos))
     if len(infos) > _MOST_MEMBERS or size > _MOST_BYTES:
         return (
             f"would unpack to {len(infos)} files of {size / _GIB:.1f} GiB; at most {_MOST_MEMBERS} "
@@ -116,7 +118,10 @@ def open_member(archive: Path | None, path: Path) -> IO[bytes]:
     if archive is None:
         return path.open("rb")
     opened = _opened(*_state(archive))
-    return opened.file.open(opened.members[path.as_posix()])
+    info = opened.members[path.as_posix()]
+    if info.compress_type in METHODS:
+        return open_squeezed(archive, info)
+    return opened.file.open(info)
 
 
 def member_states(archive: Path, paths: Sequence[Path]) -> list[tuple[int, int]]:

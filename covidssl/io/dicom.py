@@ -19,6 +19,7 @@ from covidssl.io.raw import RawScan, check_size
 from covidssl.io.reading import Reading
 from covidssl.io.refusals import refusing
 from covidssl.io.series import Stack, stack
+from covidssl.noted import Noted
 
 _DAMAGED = ("truncated", "unreadable", "no_pixels", "damaged_header")
 
@@ -104,21 +105,22 @@ def _marked(header: SliceHeader, planes: PlaneReader) -> SliceHeader:
     return header
 
 
-def _oddities(headers: Sequence[SliceHeader], shown: bool) -> tuple[str, ...]:
-    total, told = len(headers), []
+def _oddities(headers: Sequence[SliceHeader], shown: bool) -> tuple[Noted, ...]:
+    total, told = len(headers), list[Noted]()
     inverted = sum(header.inverted for header in headers)
     if inverted:
         so = "grey values were turned round" if shown else "HU are what the rescaling gives"
-        told.append(
-            f"{inverted} of {total} slices are meant for inverted display (MONOCHROME1); their {so}"
-        )
+        text = f"{inverted} of {total} slices are meant for inverted display (MONOCHROME1)"
+        told.append(Noted(f"{text}; their {so}", "inverted"))
     burned = sum(header.burned_in for header in headers)
     if burned:
-        told.append(
-            f"the header of {burned} of {total} slices says that text is burned into the pixels; "
-            f"it may name the patient"
-        )
+        text = f"the header of {burned} of {total} slices says that text is burned into the pixels"
+        told.append(Noted(f"{text}; it may name the patient", "burned_in"))
     lossy = sum(header.lossy for header in headers)
     if lossy:
-        told.append(f"{lossy} of {total} slices were compressed with loss")
+        told.append(Noted(f"{lossy} of {total} slices were compressed with loss", "lossy"))
+    contrast = sum(header.contrast for header in headers)
+    if contrast:
+        text = f"the header of {contrast} of {total} slices names a contrast agent"
+        told.append(Noted(text, "contrast"))
     return tuple(told)

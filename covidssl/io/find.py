@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from covidssl.errors import DataError, ScanError, UsageError
 from covidssl.io.archive import list_members, open_member
-from covidssl.io.found import Found, ScanFiles, in_order, natural_order
+from covidssl.io.found import Found, ScanFiles, in_order, natural_order, writable
 from covidssl.io.headers import series_of
 from covidssl.io.voxel_files import header_text, voxel_files
 from covidssl.pseudonyms import Pseudonyms
@@ -101,7 +101,8 @@ def find_scans(inputs: Sequence[Path], ids: Pseudonyms | None = None) -> Found:
             f"PNG, JPG or TIFF, or a .zip of them "
             f"({'other files: ' + others if others else 'no files at all'})."
         )
-    return Found(in_order(scans, ids), dict(sorted(ignored.items())))
+    counts = {writable(suffix): count for suffix, count in sorted(ignored.items())}
+    return Found(in_order(scans, ids), counts)
 
 
 def _without_suffixes(ignored: Counter[str]) -> Counter[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from covidssl.io.archive import member_states
+from covidssl.legible import legible
 from covidssl.pseudonyms import Pseudonyms
 
 
@@ -84,9 +85,15 @@ def _hidden(scan: ScanFiles, ids: Pseudonyms) -> ScanFiles:
     return replace(scan, name=ids.of("path", scan.name), folder=folder, hidden=True)
 
 
-def _writable(scan: ScanFiles) -> ScanFiles:
+def writable(name: str) -> str:
+    """A file's name as it can stand in tables, logs, pages and terminals."""
     # Bytes of a file name that are no UTF-8 could not be written into a table.
-    return replace(scan, name=scan.name.encode("utf-8", "backslashreplace").decode())
+    return legible(name.encode("utf-8", "backslashreplace").decode())
+
+
+def _writable(scan: ScanFiles) -> ScanFiles:
+    folder = None if scan.folder is None else writable(scan.folder)
+    return replace(scan, name=writable(scan.name), folder=folder)
 
 
 def _unique(scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:

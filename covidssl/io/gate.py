@@ -13,6 +13,7 @@ from covidssl.hounsfield import Pixels
 from covidssl.io.intercept import OFFSET, offset_peaks, sampled
 from covidssl.io.raw import RawScan
 from covidssl.io.reading import Reading
+from covidssl.noted import Noted
 
 LOWEST_HU = -1024
 HIGHEST_HU = 3071
@@ -138,16 +139,17 @@ def _as_grey(raw: RawScan, values: _Values, reading: Reading, source: str) -> Ra
     return replace(raw, array=grey, warnings=raw.warnings + warning)
 
 
-def _low_contrast(grey: NDArray[np.uint8]) -> tuple[str, ...]:
+def _low_contrast(grey: NDArray[np.uint8]) -> tuple[Noted, ...]:
     counts = sum(np.bincount(plane.reshape(-1), minlength=256) for plane in grey)
     reached = np.cumsum(counts) / grey.size
     low, high = (int(np.searchsorted(reached, share)) for share in (0.01, 0.99))
     if high - low >= _LOW_CONTRAST:
         return ()
-    return (
+    told = (
         f"low contrast: 98 of 100 pixels lie in {low}..{high} of 0..255 (pictures of CT spread "
-        f"over {_LOW_CONTRAST} or more)",
+        f"over {_LOW_CONTRAST} or more)"
     )
+    return (Noted(told, "low_contrast"),)
 
 
 def _as_hu(raw: RawScan, values: _Values, reading: Reading, source: str) -> RawScan:

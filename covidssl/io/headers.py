@@ -31,6 +31,8 @@ _KEYWORDS = (
     "TemporalPositionIdentifier",
     "BurnedInAnnotation",
     "LossyImageCompression",
+    "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",
     "NumberOfFrames",
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -53,6 +55,7 @@ _KEYWORDS = (
 )
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _MOST_FRAMES = 100_000
+_NO_AGENT = {"", "NO", "NONE"}
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class SliceHeader:
             rescaling (PS3.3 C.7.6.3.1.2), so Hounsfield units are the same with and without it.
         padding: lowest and highest stored value that means `no pixel here`, or None.
         acquisition: number of the acquisition and of the point in time, where given.
+        contrast: whether it names a contrast agent.
         missing_bytes: by how much the file is too short for its pixels.
     """
 
@@ -110,6 +114,7 @@ class SliceHeader:
     inverted: bool
     burned_in: bool
     lossy: bool
+    contrast: bool
     shape: tuple[int, int]
     layout: Layout
     slope: float
@@ -249,6 +254,7 @@ def _parsed(path: Path, label: str, file: Frame, layout: Layout, size: int) -> S
         inverted=shown == "MONOCHROME1",
         burned_in=_words(file, "BurnedInAnnotation") == ("YES",),
         lossy=_words(file, "LossyImageCompression") == ("01",),
+        contrast=_names_contrast(file),
         shape=shape,
         layout=layout,
         slope=_number(file, "RescaleSlope", 1.0),
@@ -270,6 +276,13 @@ def _words(file: Frame, tag: str) -> tuple[str, ...]:
     return tuple(
         str(word).strip().upper() for word in ([value] if isinstance(value, str) else value)
     )
+
+
+def _names_contrast(file: Frame) -> bool:
+    """Whether an agent is named; which one is of no concern here."""
+    if len(file.get("ContrastBolusAgentSequence") or []):
+        return True
+    return not set(_words(file, "ContrastBolusAgent")) <= _NO_AGENT
 
 
 def _first(file: Frame, *tags: str) -> str:

@@ -15,6 +15,7 @@ from covidssl.io.orient import spacing_of
 from covidssl.io.raw import RawScan, check_affine, check_room, check_size
 from covidssl.io.reading import Policy, Reading
 from covidssl.io.refusals import refusing
+from covidssl.noted import Noted
 from covidssl.volume import Volume
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -79,12 +80,12 @@ def _placed(
         x, y, z = (float(edge) * unit_mm for edge in _pixdim(image))
         known = min(x, y, z) > 0 and max(x, y, z) < np.inf
         return RawScan(array, grey, (z, y, x) if known else None, None)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Noted, ...] = ()
     doubt = _disagreement(image, unit_mm)
     if doubt is not None:
         if reading.policy is Policy.STRICT:
             raise ScanError(f"{source}: {doubt}; expected one grid.", "qform_sform")
-        warnings = (f"{doubt}: the sform is taken",)
+        warnings = (Noted(f"{doubt}: the sform is taken", "qform_sform"),)
     affine = _RAS_TO_LPS @ np.asarray(image.affine, dtype=np.float64)
     affine[:3] *= unit_mm
     check_affine(affine, source)
@@ -149,6 +150,18 @@ def write_volume(volume: Volume, path: Path) -> None:
 
     if not path.name.endswith((".nii", ".nii.gz")):
         raise UsageError(f"{path}: a volume is written as .nii or .nii.gz.")
+    with files.replacing(path) as temporary:
+        nibabel.save(_image(volume), temporary)
+
+
+def volume_bytes(volume: Volume) -> bytes:
+    """What `write_volume` would write as `.nii`: voxels and geometry, and nothing of a header."""
+    return _image(volume).to_bytes()
+
+
+def _image(volume: Volume) -> Any:
+    import nibabel
+
     array = volume.array
     if array.dtype.name not in ("uint8", "int16", "int32", "float32", "uint16"):
         array = array.astype(_AS_STORED[array.dtype.kind])
@@ -163,5 +176,4 @@ def write_volume(volume: Volume, path: Path) -> None:
     else:
         image.set_qform(affine, code=1)
         image.set_sform(affine, code=1)
-    with files.replacing(path) as temporary:
-        nibabel.save(image, temporary)
+    return image

@@ -26,22 +26,41 @@ def upright(
         array, affine and spacing (z, y, x) in mm of the upright scan; each voxel keeps its value
         and its place in the world.
     """
-    axes = _voxel_axis_of_world(affine)
+    turned = upright_affine(array.shape, affine)
+    zyx = np.ascontiguousarray(upright_view(array, affine))
+    return zyx, turned, spacing_of(turned)
+
+
+def upright_affine(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The affine of a scan of `shape` (Z, Y, X), in the order of the file, once it is upright."""
+    axes, flips = _turns(affine)
     turned = affine.copy()
-    flips = []
-    size = array.shape[::-1]
-    for world, voxel in enumerate(axes):
+    size = shape[::-1]
+    for world, (voxel, flip) in enumerate(zip(axes, flips, strict=True)):
         step = affine[:3, voxel]
-        flip = step[world] < 0
-        flips.append(flip)
         turned[:3, world] = -step if flip else step
         if flip:
             turned[:3, 3] += step * (size[voxel] - 1)
-    xyz = np.transpose(array, (2, 1, 0))
-    xyz = np.transpose(xyz, axes)
-    xyz = xyz[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)]
-    zyx = np.ascontiguousarray(np.transpose(xyz, (2, 1, 0)))
-    return zyx, turned, spacing_of(turned)
+    return turned
+
+
+def upright_view(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
+    """The same voxels seen upright: writing into the view fills the array in its file's order.
+
+    Args:
+        array: shape (Z, Y, X), in the order of the file.
+        affine: (4, 4) from voxel index (x, y, z, 1) of the file to LPS mm.
+    """
+    axes, flips = _turns(affine)
+    xyz = np.transpose(np.transpose(array, (2, 1, 0)), axes)
+    xyz = xyz[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+    return np.transpose(xyz, (2, 1, 0))
+
+
+def _turns(affine: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """For each axis of the patient (x, y, z): which axis of the file it is, and whether back."""
+    axes = _voxel_axis_of_world(affine)
+    return axes, tuple(bool(affine[world, voxel] < 0) for world, voxel in enumerate(axes))
 
 
 def degrees_off_axes(affine: NDArray[np.float64]) -> float:

@@ -13,6 +13,7 @@ from covidssl.hounsfield import Pixels
 from covidssl.io.raw import LEAST_EDGE, RawScan, check_size
 from covidssl.io.reading import Reading
 from covidssl.io.refusals import refusing
+from covidssl.noted import Noted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +27,7 @@ _COLOUR_SPREAD = 12
 _PHOTOMETRIC = 262
 
 Grey = NDArray[np.uint8]
-Warned = tuple[str, ...]
+Warned = tuple[Noted, ...]
 
 
 class PictureFacts(NamedTuple):
@@ -80,7 +81,8 @@ def read_picture(path: Path, source: str, reading: Reading) -> RawScan:
     # What is odd about one page is said once.
     warnings = tuple(dict.fromkeys(warning for _, told in pages for warning in told))
     if frames > 1:
-        warnings += (f"{frames} pages of one TIFF: taken as slices, in their order in the file",)
+        told = f"{frames} pages of one TIFF: taken as slices, in their order in the file"
+        warnings += (Noted(told, "tiff_pages"),)
     array = np.stack([page for page, _ in pages])
     return RawScan(array, not hu, None, None, warnings, picture=True)
 
@@ -167,7 +169,7 @@ def _from_sixteen_bit(
         told += "; if these are HU with an offset, say so (pixels=hu)"
     if white_is_zero:
         told += "; the file says that 0 is white: inverted"
-    return grey, (told,)
+    return grey, (Noted(told, "sixteen_bit"),)
 
 
 def _opaque(picture: Image) -> tuple[Grey, Warned]:
@@ -177,7 +179,8 @@ def _opaque(picture: Image) -> tuple[Grey, Warned]:
     if (alpha == 255).all():
         return grey, warnings
     grey = np.rint(grey * (alpha / 255.0)).astype(np.uint8)
-    return grey, (*warnings, f"{np.mean(alpha < 255):.1%} of the pixels see-through: put on black")
+    told = f"{np.mean(alpha < 255):.1%} of the pixels see-through: put on black"
+    return grey, (*warnings, Noted(told, "see_through"))
 
 
 def _luma(rgb: NDArray[np.uint8]) -> tuple[Grey, Warned]:
@@ -187,5 +190,5 @@ def _luma(rgb: NDArray[np.uint8]) -> tuple[Grey, Warned]:
     # The weights of ITU-R BT.601, which Pillow's own conversion uses.
     luma = rgb.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     coloured = int(np.count_nonzero(spread > _COLOUR_SPREAD))
-    warnings = (f"coloured pixels ({coloured}): arrows or letters?",) if coloured else ()
-    return np.rint(luma).astype(np.uint8), warnings
+    told = Noted(f"coloured pixels ({coloured}): arrows or letters?", "coloured")
+    return np.rint(luma).astype(np.uint8), (told,) if coloured else ()

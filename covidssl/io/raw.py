@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.errors import ScanError
+from covidssl.noted import Noted
 
 Spacing = tuple[float, float, float]
 
@@ -50,7 +51,7 @@ class RawScan:
     grey: bool
     spacing_mm: Spacing | None
     affine: NDArray[np.float64] | None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Noted, ...] = ()
     repairs: tuple[str, ...] = ()
     patient: str = ""
     series: str = ""

@@ -23,15 +23,16 @@ from covidssl.io.picture import read_picture
 from covidssl.io.raw import LEAST_EDGE, RawScan, Spacing
 from covidssl.io.reading import Policy, Reading
 from covidssl.io.series_facts import facts_of
-from covidssl.volume import Volume
+from covidssl.noted import Noted
+from covidssl.volume import StoredGrid, Volume
 
 _FEW_SLICES = 3
 _MOST_LABELS = 16
 _WARN_OFF_DEGREES = 10.0
 _MOST_OFF_DEGREES = 30.0
-_NO_PLACE = "the header gives no orientation: taken as lying upright (LPS)"
-_NO_SIZE = "the header gives no voxel size"
-_ONE_MM = "voxels of exactly 1 x 1 x 1 mm: resampled, or the size is not known"
+_NO_PLACE = Noted("the header gives no orientation: taken as lying upright (LPS)", "no_orientation")
+_NO_SIZE = Noted("the header gives no voxel size", "no_spacing")
+_ONE_MM = Noted("voxels of exactly 1 x 1 x 1 mm: resampled, or the size is not known", "one_mm")
 AS_IT_IS = Reading()
 
 
@@ -63,10 +64,11 @@ def read_scan(scan: ScanFiles, reading: Reading = AS_IT_IS) -> Volume:
     volume = _upright(raw, scan, reading)
     warnings = list(volume.warnings)
     if eight_bits:
-        warnings.append("8-bit volume: taken as windowed grey values, not HU")
+        told = "8-bit volume: taken as windowed grey values, not HU"
+        warnings.append(Noted(told, "eight_bit_volume"))
     if scan.format != "picture" and len(volume.array) < _FEW_SLICES:
         slices = "1 slice" if len(volume.array) == 1 else f"{len(volume.array)} slices"
-        warnings.append(f"only {slices}")
+        warnings.append(Noted(f"only {slices}", "few_slices"))
     return replace(volume, pixels=kind, warnings=tuple(warnings))
 
 
@@ -106,6 +108,26 @@ def read_mask(path: Path | str) -> Volume:
             "no_mask",
         )
     return _upright(replace(raw, array=raw.array > 0), scan, AS_IT_IS)
+
+
+def read_map(path: Path | str) -> Volume:
+    """Read a map of a scan, upright like the scan that it belongs to: float32, shape (Z, Y, X).
+
+    Numbers of any kind are taken as they are (labels, probabilities, fractions); what is not finite
+    becomes 0.
+
+    Raises:
+        ScanError: when it cannot be read, holds no numbers, or lies as no scan may.
+    """
+    scan = _only_scan(Path(path))
+    raw = _read_raw(scan, AS_IT_IS)
+    if raw.array.dtype.kind not in "biuf":
+        raise ScanError(
+            f"{scan.name}: the voxels are of type {raw.array.dtype}; a map holds one number a "
+            f"voxel."
+        )
+    values = np.nan_to_num(raw.array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return _upright(replace(raw, array=values), scan, AS_IT_IS)
 
 
 def _only_scan(path: Path) -> ScanFiles:
@@ -182,17 +204,18 @@ def _upright(raw: RawScan, scan: ScanFiles, reading: Reading) -> Volume:
     if off > _WARN_OFF_DEGREES:
         # What was mended may have moved slices.
         still = "" if raw.repairs else "; slices are not resampled"
-        warnings += (f"lies {off:.0f} degrees off the patient's axes{still}",)
+        told = f"lies {off:.0f} degrees off the patient's axes{still}"
+        warnings += (Noted(told, "oblique"),)
     if raw.spacing_mm is None:
         return _volume(raw, array, None, None, warnings, source)
     return _volume(raw, array, affine, spacing, warnings, source)
 
 
-def _unknown(raw: RawScan, scan: ScanFiles) -> tuple[str, ...]:
+def _unknown(raw: RawScan, scan: ScanFiles) -> tuple[Noted, ...]:
     """What the header does not say of the grid, as warnings."""
     if scan.format == "picture":
         return ()
-    told = []
+    told: list[Noted] = []
     # The DICOM reader says itself what a slice's header lacks.
     if scan.format != "dicom":
         told += [_NO_PLACE] if raw.affine is None else []
@@ -207,7 +230,7 @@ def _volume(
     array: NDArray[Any],
     affine: NDArray[np.float64] | None,
     spacing_mm: Spacing | None,
-    warnings: tuple[str, ...],
+    warnings: tuple[Noted, ...],
     source: str,
 ) -> Volume:
     return Volume(
@@ -220,7 +243,15 @@ def _volume(
         repairs=raw.repairs,
         patient=raw.patient,
         series=raw.series,
+        stored=_stored(raw),
     )
+
+
+def _stored(raw: RawScan) -> StoredGrid | None:
+    if raw.affine is None:
+        return None
+    slices, rows, columns = raw.array.shape
+    return StoredGrid((slices, rows, columns), raw.affine)
 
 
 def _check_edges(shape: tuple[int, ...], source: str) -> None:

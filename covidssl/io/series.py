@@ -24,6 +24,7 @@ from covidssl.io.gaps import (
 )
 from covidssl.io.headers import SliceHeader
 from covidssl.io.raw import LEAST_EDGE, MOST_SHEAR_DEGREES, check_affine
+from covidssl.noted import Noted
 
 _LEAST_ACQUISITION = 3
 _MOST_OVERLAP = 0.5
@@ -57,7 +58,7 @@ class Stack:
     drift: tuple[float, float]
     affine: NDArray[np.float64] | None
     spacing_mm: tuple[float, float, float] | None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Noted, ...] = ()
     repairs: tuple[str, ...] = ()
 
 
@@ -140,14 +141,15 @@ def _single(header: SliceHeader, source: str) -> Stack:
                 "not_axial",
             )
     if header.spacing_mm is None:
-        told = ("the header gives no pixel spacing",)
+        told = (Noted("the header gives no pixel spacing", "no_spacing"),)
         return Stack((header,), places, places, _STILL, None, None, told)
     z_mm = header.thickness_mm or 1.0
-    thick = () if header.thickness_mm else ("the header gives no slice thickness: taken as 1 mm",)
+    unknown = Noted("the header gives no slice thickness: taken as 1 mm", "no_thickness")
+    thick = () if header.thickness_mm else (unknown,)
     spacing = (z_mm, *header.spacing_mm)
     if header.position_mm is None or header.orientation is None:
-        told = (*thick, "the header gives no place: taken as upright")
-        return Stack((header,), places, places, _STILL, None, spacing, told)
+        placed = Noted("the header gives no place: taken as upright", "no_orientation")
+        return Stack((header,), places, places, _STILL, None, spacing, (*thick, placed))
     rows, columns = header.orientation[:3], header.orientation[3:]
     affine = np.eye(4)
     affine[:3, 0] = rows * spacing[2]

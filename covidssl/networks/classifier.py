@@ -90,7 +90,11 @@ class CovidClassifier(nn.Module):
 
     def scores(self, unit: torch.Tensor) -> SliceScores:
         """What it says of each frame (N, 1, [Z,] Y, X) by itself."""
-        features = (self.pooled(unit) - self.feature_mean) / self.feature_scale
+        return self.scores_of(self.pooled(unit))
+
+    def scores_of(self, pooled: torch.Tensor) -> SliceScores:
+        """What it says of frames by their pooled features (N, F)."""
+        features = (pooled - self.feature_mean) / self.feature_scale
         return SliceScores(self.head(features).squeeze(1), self.attention(features))
 
     def forward(self, unit: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,9 +22,9 @@ from ray.exceptions import RayError
 
 from covidssl.errors import CovidsslError
 from covidssl.io import ScanFiles
-from covidssl.preparing.local import one_thread
 from covidssl.preparing.one_scan import Job, prepare_scan
 from covidssl.store.record import ScanRecord
+from covidssl.worker_processes import one_thread
 
 _CPUS = 0.5  # of a task: with whole ones a small cluster has no room left for Ray's own
 _SCANS_A_BLOCK = 8
@@ -33,11 +34,22 @@ _OBJECT_STORE_BYTES = 128 * 2**20
 def on_ray(scans: Sequence[ScanFiles], job: Job, workers: int) -> Iterator[ScanRecord]:
     """What became of every scan, as they come out of the cluster.
 
+    Raises:
+        CovidsslError: as `prepare_scan`.
+    """
+    with connected(workers):
+        yield from _mapped(scans, job, workers)
+
+
+@contextmanager
+def connected(workers: int) -> Iterator[None]:
+    """Be connected to a Ray cluster, without what it would print.
+
     The cluster is the one that this process is connected to, or the one of `RAY_ADDRESS`, or a new
     one on this machine alone.
 
-    Raises:
-        CovidsslError: as `prepare_scan`.
+    Args:
+        workers: how many cores a new one has.
     """
     ours = not ray.is_initialized()
     if ours:
@@ -50,19 +62,19 @@ def on_ray(scans: Sequence[ScanFiles], job: Job, workers: int) -> Iterator[ScanR
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.verbose_progress = False
+    # Our own progress is shown; Ray's plans and statistics would stand between its lines.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        yield from _mapped(scans, job, workers)
+        yield
     finally:
         if ours:
             ray.shutdown()
 
 
 def _mapped(scans: Sequence[ScanFiles], job: Job, workers: int) -> Iterator[ScanRecord]:
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.verbose_progress = False
-    # Our own progress is shown; Ray's plans and statistics would stand between its lines.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     masks = None if job.lungs_folder is None else job.lungs_folder.absolute()
     job = replace(job, folder=job.folder.resolve(), lungs_folder=masks)
     items = [{"scan": pickle.dumps(from_anywhere(scan))} for scan in scans]

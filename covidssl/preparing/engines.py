@@ -8,7 +8,7 @@ from typing import Literal
 
 from covidssl.errors import UsageError
 from covidssl.io import ScanFiles
-from covidssl.preparing.local import in_processes
+from covidssl.preparing.local import on_this_machine
 from covidssl.preparing.one_scan import Job, prepare_scan
 from covidssl.store.record import ScanRecord
 
@@ -45,7 +45,7 @@ def records_of(scans: Sequence[ScanFiles], job: Job, engine: Engine) -> Iterator
             ) from None
         yield from on_ray(scans, job, engine.workers)
     elif engine.workers > 1:
-        yield from in_processes(scans, job, min(engine.workers, len(scans)))
+        yield from on_this_machine(scans, job, min(engine.workers, len(scans)))
     else:
         for scan in scans:
             yield prepare_scan(scan, job)

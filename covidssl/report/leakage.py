@@ -9,6 +9,7 @@ from typing import Any
 _KEPT_IN = {
     "finetune": ("model/card.json", ("leakage",)),
     "evaluate": ("metrics.json", ("leakage",)),
+    "robustness": ("robustness.json", ("leakage",)),
     "predict": ("run.json", ("model", "leakage")),
 }
 

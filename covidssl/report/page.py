@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field
 
+from covidssl.answers import Outcome
 from covidssl.errors import UsageError
 from covidssl.files import write_text
 from covidssl.pages import environment
-from covidssl.report.blocks import Alarm, Block, Facts, Note, lasted, plain, words
+from covidssl.report.blocks import Alarm, Block, Facts, Note, lasted, plain, shortened, words
+from covidssl.report.charts import drawn
+from covidssl.report.checklist import checklist
 from covidssl.report.comparison import Headline, read_headline
+from covidssl.report.evaluated import MEASURES
 from covidssl.report.leakage import leakage_of
-from covidssl.report.products import MEASURES, PARTS
+from covidssl.report.limits import limits_of
+from covidssl.report.products import PARTS
 from covidssl.report.reading import UnreadError, read_json
 from covidssl.version import __version__
 
@@ -28,7 +36,10 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    verb: Literal["prepare", "audit", "preview", "pretrain", "finetune", "evaluate", "predict"]
+    verb: Literal[
+        "prepare", "audit", "preview", "pretrain", "finetune", "evaluate", "compare", "robustness",
+        "predict",
+    ]  # fmt: skip
     status: Literal["running", "done", "failed"]
     version: str = ""
     started: str = ""
@@ -49,6 +60,7 @@ class Section:
         anchor: of its heading.
         name: of its folder.
         record: what `record.json` says.
+        folder: of the run.
         blocks: what is shown.
         whole: whether all products of its verb could be read.
         leakage: what leaks through the split that it stands on; empty where nothing is said.
@@ -57,6 +69,7 @@ class Section:
     anchor: str
     name: str
     record: Record
+    folder: Path
     blocks: Sequence[Block]
     whole: bool
     leakage: str
@@ -66,7 +79,8 @@ def build_report(runs: Sequence[Path], out: Path) -> None:
     """Write one self-contained page about `runs` to `out`.
 
     Comparisons stand first, then the runs in the order of the work: prepare, audit, preview,
-    pretrain, finetune, evaluate, predict. A run that is not done is marked as unfinished.
+    pretrain, finetune, evaluate, compare, robustness, predict. A run that is not done is marked as
+    unfinished.
 
     Args:
         runs: run folders, and folders that hold a `comparison.json`.
@@ -99,10 +113,35 @@ def build_report(runs: Sequence[Path], out: Path) -> None:
 
 def _page(headlines: Sequence[Headline], sections: Sequence[Section]) -> str:
     templates = environment()
-    templates.filters |= {"plain": plain, "lasted": lasted}
-    return templates.get_template("report.html.j2").render(
-        headlines=headlines, sections=sections, version=__version__
+    templates.filters |= {
+        "plain": plain,
+        "lasted": lasted,
+        "drawn": drawn,
+        "shortened": shortened,
+    }
+    # The browser obeys and runs these texts and no others: their hashes stand in the policy.
+    style, still, script = (
+        Markup(templates.get_template(name).render())  # noqa: S704 (our own files, without values)
+        for name in ("report.css.j2", "report_still.css", "report.js")
     )
+    return templates.get_template("report.html.j2").render(
+        headlines=headlines,
+        sections=sections,
+        checked=checklist([(section.record.verb, section.folder) for section in sections]),
+        limits=limits_of({section.record.verb for section in sections}),
+        version=__version__,
+        style=style,
+        still=still,
+        script=script,
+        style_from=_source(style) + " " + _source(still),
+        script_from=_source(script),
+    )
+
+
+def _source(text: str) -> Markup:
+    """A text that stands on the page, as a Content Security Policy allows it."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return Markup(f"'sha256-{digest}'")  # noqa: S704 (base64)
 
 
 def _names(folders: Sequence[Path]) -> dict[Path, str]:
@@ -127,17 +166,20 @@ def _section(folder: Path, anchor: str, name: str) -> Section:
     leakage = leakage_of(folder, record.verb)
     if leakage:
         blocks.append(Alarm(leakage))
-    # Scores stand in the table of the evaluation, with their intervals.
-    summary = {key: v for key, v in (record.summary or {}).items() if key not in MEASURES}
+    # Scores and outcomes stand where their intervals and their meanings stand.
+    elsewhere = {*MEASURES, *map(str, Outcome)}
+    summary = {key: v for key, v in (record.summary or {}).items() if key not in elsewhere}
     blocks.append(Facts([(words(key), plain(value)) for key, value in summary.items()]))
-    whole = True
     for part in PARTS[record.verb]:
         try:
             blocks += part(folder)
         except UnreadError as error:
-            whole = False
-            blocks.append(Note(f"Incomplete: {error}", True))
-    return Section(anchor, name, record, _merged(blocks), whole, leakage)
+            blocks.append(Note(f"Incomplete: {error}", True, incomplete=True))
+        except RecursionError:
+            text = "Incomplete: a file's entries lie within each other too deeply."
+            blocks.append(Note(text, True, incomplete=True))
+    whole = not any(isinstance(block, Note) and block.incomplete for block in blocks)
+    return Section(anchor, name, record, folder, _merged(blocks), whole, leakage)
 
 
 def _merged(blocks: Sequence[Block]) -> list[Block]:

@@ -43,7 +43,7 @@ def read_json(path: Path, kind: type[M]) -> M:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UnreadError(f"{path.name}: {place}: {first['msg']}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadError(_reason(path, error)) from error
 
 
@@ -51,7 +51,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """A JSON object of any kind."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadError(_reason(path, error)) from error
     if not isinstance(content, dict):
         raise UnreadError(f"{path.name} holds no entries.")

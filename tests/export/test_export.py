@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from covidssl.box import Box, Region
+from covidssl.calibration import Calibration
 from covidssl.commands import evaluate
 from covidssl.commands.export import main
 from covidssl.diagnosis import scores_of
@@ -22,7 +23,7 @@ from covidssl.experiments import EvaluateConfig
 from covidssl.export import Format, scorer_of
 from covidssl.export import programs as export_programs
 from covidssl.export.checks import INPUTS, compare
-from covidssl.export.scorer import Scorer
+from covidssl.export.scorer import Calibrated, Scorer
 from covidssl.files import read_csv
 from covidssl.frames import frame_pixels, frame_volume
 from covidssl.hounsfield import Pixels
@@ -36,8 +37,12 @@ from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
 from tests.test_evaluate import rows_of, save_untrained, write_scans
 
 ATTENTION = HeadPlan(kind="attention", attention_features=4)
+KNOTS = ((-0.6, 0.1), (-0.1, 0.3), (0.2, 0.35), (0.9, 0.9))
 CARDS = {
     "slices": card_of(SLICES),
+    "isotonic": card_of(HU_SLICES).model_copy(
+        update={"calibration": Calibration(kind="isotonic", knots=KNOTS)}
+    ),
     "attention": card_of(HU_SLICES, ATTENTION),
     "volume": card_of(HU_VOLUME),
 }
@@ -82,10 +87,25 @@ def test_graph_of_volumes_does_what_prediction_does_with_a_block(tmp_path: Path)
     np.testing.assert_allclose(said_by(scorer_of(model), block)[0], expected.logit, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        Calibration(1.5, -0.25),
+        Calibration(0.3, kind="temperature"),
+        Calibration(kind="isotonic", knots=KNOTS),
+    ],
+    ids=lambda one: one.kind,
+)
+def test_graph_calibrates_as_the_card_does(calibration: Calibration) -> None:
+    logits = torch.linspace(-3, 3, 61)
+    found = Calibrated(calibration)(logits).numpy()
+    np.testing.assert_allclose(found, calibration.probability(logits.numpy()), atol=1e-6)
+
+
 # Files that run without covidssl
 
 
-@pytest.mark.parametrize("name", ["attention", "volume"])
+@pytest.mark.parametrize("name", ["attention", "isotonic", "volume"])
 def test_onnx_file_says_what_the_model_says(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     folder, out = model_folder(tmp_path, name), tmp_path / "out" / "model.onnx"
@@ -93,9 +113,11 @@ def test_onnx_file_says_what_the_model_says(name: str, tmp_path: Path) -> None:
     assert said[0] == str(out)
     assert said[1].startswith(f"checked on {INPUTS} inputs: probabilities differ by at most ")
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
-    pixels = hu(29, 41) if name == "attention" else hu(21, 29, 41)
+    pixels = hu(21, 29, 41) if name == "volume" else hu(29, 41)
     expected = said_by(scorer_of(load_model(folder)), pixels)
     found = session.run(None, {"pixels": pixels.numpy()})
+    calibration = load_model(folder).card.calibration
+    np.testing.assert_allclose(found[1], calibration.probability(found[0]), atol=1e-5)
     outputs = [output.name for output in session.get_outputs()]
     assert outputs == ["logit", "probability", "attention"][: 3 if name == "attention" else 2]
     for ours, theirs in zip(expected, found, strict=True):
@@ -127,9 +149,17 @@ def test_what_the_graph_does_not_hold_is_said_beside_it(tmp_path: Path) -> None:
     assert said["after"]["rule"] == "mean"
     assert said["after"]["calibration"] == {"scale": 1.5, "bias": -0.25}
     assert said["after"]["operating_point"] == 0.4
+    assert said["after"]["scan_probability"] == "1 / (1 + exp(-(scale * scan_logit + bias)))"
     assert said["check"]["inputs"] == INPUTS
     assert 0 <= said["check"]["probability"] <= 1e-4
     assert "Not a medical device" in said["intended_use"]
+
+
+def test_knots_of_an_isotonic_calibration_stand_beside_the_graph(tmp_path: Path) -> None:
+    main(model_folder(tmp_path, "isotonic"), "pt2", tmp_path / "m.pt2")
+    after = json.loads((tmp_path / "m.pt2.json").read_text())["after"]
+    assert after["calibration"] == {"knots": [list(knot) for knot in KNOTS]}
+    assert after["scan_probability"].startswith("linear in scan_logit between the knots")
 
 
 def test_file_that_says_something_else_is_refused(tmp_path: Path) -> None:

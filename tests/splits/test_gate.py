@@ -136,7 +136,7 @@ def test_allowed_leakage_is_said_on_every_page(bench: Bench) -> None:
     assert said in metrics["leakage"]
     assert metrics["warnings"][0].startswith("THE MODEL LEARNT ON A SPLIT THAT LEAKS")
     scan = [bench.data / bench.rows[0]["path"]]
-    predict.main(PredictConfig(), bench.run, scan, told, device="cpu")
+    predict.main(PredictConfig(), bench.run, scan, told, how=predict.How("cpu"))
     assert said in bench.json("told", "run.json")["model"]["leakage"]
     for folder in (bench.run, judged, told):
         page = bench.root / f"{folder.name}.html"

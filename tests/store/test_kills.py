@@ -18,8 +18,8 @@ from covidssl.errors import DataError, UsageError
 from covidssl.experiments import PrepareConfig
 from covidssl.io import find_scans
 from covidssl.preparing import Engine, Job, prepare_store
-from covidssl.preparing.local import KILLED
 from covidssl.store import Store
+from covidssl.worker_processes import KILLED
 from tests.scan_files import chest_grey, write_png
 from tests.store.stores import prepare
 

@@ -1,0 +1,63 @@
+"""`covidssl view`: a scan and its maps, in a browser on this machine."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from covidssl.viewing import pages_of, serving, shown_map, shown_scan, viewer_library
+
+
+@dataclass(frozen=True)
+class Browsing:
+    """How the page is shown.
+
+    Attributes:
+        library: NiiVue's file; None for the installed package.
+        port: on 127.0.0.1; 0 for any that is free.
+        open: whether a browser is started.
+    """
+
+    library: Path | None = None
+    port: int = 0
+    open: bool = True
+
+
+def main(
+    scan: Path,
+    maps: Sequence[Path],
+    series: str | None,
+    browsing: Browsing,
+    tell: Callable[[str], None],
+) -> None:
+    """Show one scan until Ctrl-C.
+
+    Args:
+        scan: whatever covidssl reads.
+        maps: NIfTI files in the scan's geometry.
+        series: which scan, where there are several.
+        browsing: how the page is shown.
+        tell: gets the address of the page once it can be opened.
+
+    Raises:
+        CovidsslError: when NiiVue is missing, the scan or a map cannot be read, a map lies on
+            another grid, or the port is taken.
+    """
+    library = viewer_library(browsing.library)
+    ct = shown_scan(scan, series)
+    overlays = [(path.name, shown_map(path, ct)) for path in maps]
+    files = pages_of(ct, overlays, library)
+    with serving(files, browsing.port) as running:
+        tell(running.address)
+        if browsing.open:
+            webbrowser.open(running.address)
+        _until_interrupted(running.thread.join)
+
+
+def _until_interrupted(wait: Callable[[], None]) -> None:
+    try:
+        wait()
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,151 @@
+"""The products of a scan that are maps: NIfTI or PNG on its own grid, and DICOM on request."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidssl.answers import Answer
+from covidssl.errors import ScanError
+from covidssl.files import replacing
+from covidssl.hounsfield import Pixels
+from covidssl.io import ScanFiles
+from covidssl.io.overlay import Overlay, write_overlay
+from covidssl.lungs import Lungs
+from covidssl.maps.placing import Placed, evidence_on_grid, lesions_on_grid, stored_grid
+from covidssl.maps.scan_maps import ScanMaps
+from covidssl.volume import Volume
+
+log = logging.getLogger(__name__)
+
+FOLDER, DICOM_FOLDER = "maps", "dicom"
+_NAMES = {"lesion_map": "lesions", "evidence_map": "evidence"}
+
+
+class _Prepared(Protocol):
+    @property
+    def ct(self) -> Volume: ...
+    @property
+    def lungs(self) -> Lungs: ...
+
+
+class Mapped(Protocol):
+    """A scan that was answered, with its maps; `Answered` of the prediction is one."""
+
+    @property
+    def prepared(self) -> _Prepared: ...
+    @property
+    def answer(self) -> Answer: ...
+    @property
+    def maps(self) -> ScanMaps | None: ...
+
+
+def write_maps(
+    out: Path, stem: str, answered: Mapped, source: ScanFiles | None = None, dicom: bool = False
+) -> dict[str, str]:
+    """Write the maps of a scan, each file whole or not at all.
+
+    Args:
+        out: folder of the run; the files go to `maps/` and `dicom/` in it.
+        stem: that their names begin with.
+        answered: the scan; without maps nothing is written.
+        source: its files; without them the geometry is taken from the volume alone.
+        dicom: whether to write a DICOM SEG and SR too, which name the patient. Where that cannot be
+            done, the log says why.
+
+    Returns:
+        The files, as paths below `out`, by their kind: `lesion_map`, `evidence_map`, `seg`, `sr`.
+
+    Raises:
+        UsageError: when DICOM is asked for without the package highdicom.
+        NoRoomError: when the disk is full.
+    """
+    maps, ct = answered.maps, answered.prepared.ct
+    if maps is None:
+        return {}
+    lungs = np.asarray(answered.prepared.lungs.mask.array, dtype=bool)
+    lesions = lesions_on_grid(maps, ct, lungs)
+    placed = {"lesion_map": lesions, "evidence_map": evidence_on_grid(maps, ct)}
+    written = {}
+    for kind, of in placed.items():
+        if of is None:
+            continue
+        suffix = ".png" if _is_picture(ct, source) else ".nii.gz"
+        path = f"{FOLDER}/{stem}-{_NAMES[kind]}{suffix}"
+        _write(out / path, of, ct, source)
+        written[kind] = path
+    if dicom:
+        try:
+            written |= _dicom(out, stem, answered, source, lesions)
+        except ScanError as error:
+            log.warning("%s", error)
+    return written
+
+
+def _write(path: Path, placed: Placed, ct: Volume, source: ScanFiles | None) -> None:
+    if path.suffix == ".png":
+        _write_png(path, placed)
+        return
+    grid = stored_grid(ct)
+    affine = None if grid is None else grid.affine
+    overlay = Overlay(
+        placed.voxels, affine, ct.spacing_mm, placed.slope, placed.intercept, placed.unit
+    )
+    write_overlay(path, overlay, source)
+
+
+def _is_picture(ct: Volume, source: ScanFiles | None) -> bool:
+    one = len(ct.array) == 1 and ct.affine is None and ct.stored is None
+    of_pixels = ct.pixels is Pixels.WINDOWED and ct.spacing_mm is None
+    return one and (of_pixels if source is None else source.format == "picture")
+
+
+def _write_png(path: Path, placed: Placed) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    told = PngInfo()
+    told.add_text("slope", repr(placed.slope))
+    told.add_text("intercept", repr(placed.intercept))
+    told.add_text("unit", placed.unit)
+    with replacing(path) as temporary:
+        picture = Image.fromarray(np.ascontiguousarray(placed.voxels[0]))
+        picture.save(temporary, format="PNG", pnginfo=told, compress_level=1)
+
+
+def _dicom(
+    out: Path, stem: str, answered: Mapped, source: ScanFiles | None, lesions: Placed | None
+) -> dict[str, str]:
+    from covidssl.maps.dicom_objects import Findings, write_objects
+
+    ct, maps = answered.prepared.ct, answered.maps
+    if source is None or source.format != "dicom":
+        raise ScanError(
+            f"{ct.source}: no DICOM SEG or SR is written, since it is no DICOM series: they must "
+            f"name its patient, study and slices. Its maps are there as NIfTI.",
+            "no_dicom",
+        )
+    grid = stored_grid(ct)
+    if grid is None or lesions is None or maps is None:
+        raise ScanError(
+            f"{ct.source}: no DICOM SEG or SR is written: the series says no place, or there is no "
+            f"lesion map.",
+            "no_dicom",
+        )
+    lungs = np.zeros(grid.shape, dtype=bool)
+    _seen(lungs, grid.affine)[:] = answered.prepared.lungs.mask.array
+    above = int(np.floor(maps.threshold * 255)) + 1
+    found = Findings(grid, lesions.voxels >= above, lungs, answered.answer, maps.threshold)
+    names = {kind: f"{DICOM_FOLDER}/{stem}-{kind}.dcm" for kind in ("seg", "sr")}
+    write_objects(source, found, out / names["seg"], out / names["sr"])
+    return names
+
+
+def _seen(array: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.bool_]:
+    from covidssl.io.orient import upright_view
+
+    return upright_view(array, affine)

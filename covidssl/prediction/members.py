@@ -1,0 +1,137 @@
+"""What each model, or each augmentation, says of a scan; and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covidssl.answers import SliceSaid, Uncertainty
+from covidssl.errors import UsageError
+from covidssl.model import CLASSIFIER, Model
+from covidssl.out_of_distribution import DistanceLimit
+from covidssl.prediction.backends import Backend, FramesSaid
+from covidssl.prediction.plan import AnswerPlan
+
+Of = Literal["test-time augmentation", "ensemble"]
+
+
+class Distance(NamedTuple):
+    """How far a scan is from a model's training scans, and from where on that is too far."""
+
+    found: float
+    limit: DistanceLimit | None
+
+
+class Said(NamedTuple):
+    """What one member says of a scan.
+
+    Attributes:
+        logit: of the scan.
+        probability: calibrated.
+        weight: (N,) by how much each frame counts.
+        of_frames: (N,) calibrated probability of each frame by itself.
+    """
+
+    logit: float
+    probability: float
+    weight: NDArray[np.float64]
+    of_frames: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model with what runs it."""
+
+    model: Model
+    backend: Backend
+
+    def said(self, found: FramesSaid) -> Said:
+        """A scan's answer from those of its frames, by the model's card."""
+        card = self.model.card
+        scores = (found.logit, found.attention)
+        logit, chance = card.aggregation.of(*scores), card.calibration.probability
+        weight = card.aggregation.weights(*scores)
+        return Said(logit, float(chance(logit)), weight, chance(found.logit))
+
+    def distance(self, found: FramesSaid) -> Distance | None:
+        """Of a scan; None for a model that cannot tell."""
+        if self.model.features is None:
+            return None
+        of_scan = found.features.mean(0)[None]
+        return Distance(float(self.model.features.distance(of_scan)[0]), self.model.card.distance)
+
+
+def must_go_together(models: Sequence[Model], plan: AnswerPlan) -> None:
+    """Refuse models that cannot answer as one.
+
+    Raises:
+        UsageError: for no model; for two that see or name different things, or are the same; and
+            for several with test-time augmentation.
+    """
+    if not models:
+        raise UsageError("No model was given; expected one, or several as an ensemble.")
+    first = models[0].card
+    for number, model in enumerate(models[1:], start=2):
+        for name, one, other in (
+            ("classes", first.classes, model.card.classes),
+            ("frame", first.frame, model.card.frame),
+            ("aggregation.most_slices", *(c.aggregation.most_slices for c in (first, model.card))),
+        ):
+            if one != other:
+                raise UsageError(
+                    f"Model {number} cannot stand in an ensemble with the first: {name} is "
+                    f"{other}, and that of the first is {one}. Give models fine-tuned alike."
+                )
+    if len({model.card.files[CLASSIFIER] for model in models}) < len(models):
+        raise UsageError("A model was given twice; an ensemble is of different ones.")
+    if len(models) > 1 and plan.augmentations:
+        raise UsageError(
+            "Test-time augmentation tells the uncertainty of one model, and several were given, "
+            "whose spread tells it. Set augmentations to 0, or give one model."
+        )
+
+
+def uncertainty_of(members: Sequence[Said], of: Of) -> Uncertainty | None:
+    """How far members differ; None of one alone."""
+    if len(members) < 2:
+        return None
+    chances = [one.probability for one in members]
+    return Uncertainty(
+        low=min(chances),
+        high=max(chances),
+        spread=float(np.std([one.logit for one in members])),
+        of=of,
+        members=len(members),
+    )
+
+
+def together(members: Sequence[Said], slices: NDArray[np.int64]) -> tuple[SliceSaid, ...]:
+    """What they say of each slice (N,), on average."""
+    chance = np.mean([one.of_frames for one in members], axis=0)
+    weight = np.mean([one.weight for one in members], axis=0)
+    return tuple(
+        SliceSaid(slice=int(k), probability=float(p), weight=float(w))
+        for k, p, w in zip(slices, chance, weight, strict=True)
+    )
+
+
+def middle(distances: Sequence[Distance | None]) -> Distance | None:
+    """Of an ensemble, the distance of the member in the middle, by its own limit."""
+    known = [one for one in distances if one is not None]
+    if not known:
+        return None
+
+    def share(one: Distance) -> float:
+        return one.found / (one.limit.limit if one.limit else 1.0)
+
+    return sorted(known, key=share)[(len(known) - 1) // 2]
+
+
+def operating_point(models: Sequence[Model]) -> float:
+    """Of an ensemble the mean of its models', since none was chosen for it."""
+    return fmean(model.card.operating_point for model in models)

@@ -1,0 +1,162 @@
+"""Models loaded once, and the two steps from a scan to its answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from covidssl.answers import Answer, Outcome, Reason
+from covidssl.errors import ScanError
+from covidssl.lungs import segment_lungs
+from covidssl.maps import ScanMaps, maps_of
+from covidssl.model import CLASSIFIER, Model
+from covidssl.prediction.augmenting import augmented
+from covidssl.prediction.backends import backend_of
+from covidssl.prediction.gate import reason_of_distance, reasons_of
+from covidssl.prediction.members import (
+    Distance,
+    Member,
+    Said,
+    middle,
+    must_go_together,
+    operating_point,
+    together,
+    uncertainty_of,
+)
+from covidssl.prediction.outcomes import abstaining, outcome_of
+from covidssl.prediction.plan import AnswerPlan
+from covidssl.prediction.steps import Answered, Prepared
+from covidssl.scan_frames import ScanFrames, frames_of_scan
+from covidssl.volume import Volume
+
+_DEFAULT = AnswerPlan()
+
+
+class Predictor:
+    """Answers scans with one model, or with several as an ensemble.
+
+    `prepare` needs no network and may run in several threads or processes at once; `answer` is
+    called by one thread, scan by scan: an answer does not depend on what else is asked.
+
+    Several models must see the same frames and name the same classes. Their probability is the mean
+    of the calibrated ones; maps are those of the first.
+
+    Raises:
+        UsageError: when models cannot stand together, or the backend is not installed.
+        WeightsError: when the backend onnx says something else than the network.
+    """
+
+    def __init__(self, models: Sequence[Model], plan: AnswerPlan = _DEFAULT) -> None:
+        must_go_together(models, plan)
+        self.models, self.plan = tuple(models), plan
+        self._members = tuple(Member(model, backend_of(model, plan)) for model in models)
+
+    @property
+    def model(self) -> Model:
+        """The first model, whose card says how scans are cut and what the classes are called."""
+        return self.models[0]
+
+    @property
+    def sha256(self) -> str:
+        """Of the classifiers' weights, joined by `+`."""
+        return "+".join(model.card.files[CLASSIFIER] for model in self.models)
+
+    def prepare(self, ct: Volume) -> Prepared:
+        """Find lungs, cut frames, and judge whether the scan is one to answer for.
+
+        Raises:
+            ScanError: when nothing of the scan can be shown to the network; `refused` makes an
+                answer of it.
+        """
+        card = self.model.card
+        lungs = segment_lungs(ct)
+        cut = frames_of_scan(ct, lungs, card.frame, card.aggregation.most_slices)
+        reasons = reasons_of(ct, lungs, cut, card.frame)
+        return Prepared(ct, lungs, cut, reasons, abstaining(reasons))
+
+    def answer(self, prepared: Prepared) -> Answered:
+        """Ask the networks; where the model abstains, they are asked only if that is forced.
+
+        Raises:
+            ScanError: when the networks cannot answer.
+        """
+        if prepared.abstains and not self.plan.force:
+            return Answered(prepared, self._abstained(prepared, prepared.reasons))
+        if prepared.cut is None:
+            raise ScanError(f"{prepared.ct.source}: there is nothing to show to the network.")
+        said, distance = self._asked(prepared.cut)
+        if not all(math.isfinite(one.logit) for one in said):
+            raise ScanError(
+                f"{prepared.ct.source}: the network gives no finite number for it. Look at the "
+                f"model: its weights may be damaged.",
+                "no_answer",
+            )
+        reasons = prepared.reasons
+        if distance is not None:
+            reasons = (*reason_of_distance(*distance, reasons), *reasons)
+        if abstaining(reasons) and not self.plan.force:
+            return Answered(prepared, self._abstained(prepared, reasons, distance))
+        answer = self._answer(prepared, prepared.cut, said, reasons, distance)
+        maps = self._maps(prepared, prepared.cut, said) if self.plan.maps else None
+        burden = None if maps is None else maps.burden
+        return Answered(prepared, answer.model_copy(update={"burden": burden}), maps)
+
+    def _asked(self, cut: ScanFrames) -> tuple[list[Said], Distance | None]:
+        """What each model says, or one model of the scan and of its augmentations."""
+        found = [member.backend.scores(cut.frames) for member in self._members]
+        pairs = list(zip(self._members, found, strict=True))
+        said = [member.said(one) for member, one in pairs]
+        distance = middle([member.distance(one) for member, one in pairs])
+        only, plan = self._members[0], self.plan
+        for frames in augmented(cut.frames, only.model.card.frame, plan.augmentations, plan.seed):
+            said.append(only.said(only.backend.scores(frames)))
+        return said, distance
+
+    def _answer(
+        self,
+        prepared: Prepared,
+        cut: ScanFrames,
+        said: list[Said],
+        reasons: tuple[Reason, ...],
+        distance: Distance | None,
+    ) -> Answer:
+        models, card = said[: len(self.models)], self.model.card
+        probability = fmean(one.probability for one in models)
+        point = operating_point(self.models)
+        several = len(self.models) > 1
+        return Answer(
+            outcome=outcome_of(reasons, self.plan.force),
+            reasons=reasons,
+            probability=probability,
+            uncertainty=uncertainty_of(said, "ensemble" if several else "test-time augmentation"),
+            label=card.classes[probability >= point],
+            operating_point=point,
+            slices=together(models, cut.slices) if card.frame.depth is None else (),
+            **self._facts(prepared, distance),
+        )
+
+    def _abstained(
+        self, prepared: Prepared, reasons: tuple[Reason, ...], distance: Distance | None = None
+    ) -> Answer:
+        facts = self._facts(prepared, distance)
+        return Answer(outcome=Outcome.ABSTAINED, reasons=reasons, **facts)
+
+    def _facts(self, prepared: Prepared, distance: Distance | None) -> dict[str, Any]:
+        """What is said of a scan whatever its outcome."""
+        limit = None if distance is None or distance.limit is None else distance.limit.limit
+        return {
+            "scan": prepared.ct.source,
+            "distance": None if distance is None else distance.found,
+            "distance_limit": limit,
+            "patient": prepared.ct.patient,
+            "series": prepared.ct.series,
+            "model": self.sha256,
+        }
+
+    def _maps(self, prepared: Prepared, cut: ScanFrames, said: list[Said]) -> ScanMaps:
+        weight = np.mean([one.weight for one in said[: len(self.models)]], axis=0)
+        return maps_of(self.model, prepared.ct, prepared.lungs, cut, weight)

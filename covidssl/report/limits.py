@@ -1,0 +1,40 @@
+"""What a page cannot say, so that nobody reads it off the page."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+_ALWAYS = (
+    "Intended use is research. covidssl is not a diagnostic device: nothing here was shown to help "
+    "a patient, and no finding, treatment or triage may rest on it.",
+    "The page says what the files of the runs say. It cannot tell whether their labels are right, "
+    "or whether their patients are like those of another hospital.",
+)
+_OF = {
+    "evaluate": (
+        "Intervals cover only the chance of drawing these patients out of the same source: other "
+        "scanners, other protocols and other mixtures of disease can give other scores.",
+        "A high score does not say why. Held against the trivial rivals and the views of the model "
+        "it becomes clearer, and never certain, that lungs were looked at.",
+    ),
+    "predict": (
+        "A probability is the model's, calibrated on its validation scans. Where disease is rarer "
+        "or more frequent than among them it is too high or too low.",
+        "“ok” means that nothing odd was noticed, not that the answer is right. “warned” gives the "
+        "reason to look twice; “abstained” and “failed” say nothing about disease.",
+        "An interval beside a probability shows how far the members of the model differ. What all "
+        "of them get wrong it does not show.",
+        "The lesion map is label-free: density inside the lungs that the restoration network takes "
+        "off. Other disease, vessels, contrast and motion can look alike, and the percentages "
+        "follow it.",
+        "The evidence map shows which pixels move the model's answer, not where disease is.",
+        "Pictures here are a few slices, shrunk and compressed. A scan is read in its own viewer.",
+    ),
+}
+
+
+def limits_of(verbs: Set[str]) -> tuple[str, ...]:
+    """What a page made of runs of these verbs cannot say."""
+    return _ALWAYS + tuple(
+        limit for verb, limits in _OF.items() if verb in verbs for limit in limits
+    )
