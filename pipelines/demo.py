@@ -122,7 +122,8 @@ def hold_against_each_other(
             places = Places(tuned, start, None, cache, device)
             finetune.main(settings, journey.labelled, places, "resume")
             evaluate.main(
-                EvaluateConfig(),
+                # What else tells the class is asked once, of the models of all labels.
+                EvaluateConfig(views=fraction == 1.0),
                 tuned,
                 journey.labelled,
                 judged,

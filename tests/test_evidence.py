@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
-from covidssl.evidence import class_evidence, evidence_picture, restoration_picture
+from covidssl.evidence import class_evidence
 from covidssl.model import Aggregation
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
@@ -57,8 +57,9 @@ def test_the_evidence_of_a_volume_adds_up_to_its_logit() -> None:
 
 def test_the_evidence_of_a_scans_slices_adds_up_to_its_logit_by_their_attention() -> None:
     network = classifier(HeadPlan(kind="attention"))
+    attention: Any = network.attention
     with torch.no_grad():
-        network.attention.score.weight.normal_(generator=torch_generator(4))
+        attention.score.weight.normal_(generator=torch_generator(4))
         unit = torch.rand((5, 1, 32, 32), generator=torch_generator(3))
         scores = [score.double().numpy() for score in network.scores(unit)]
         logit = float(network(unit[None], torch.ones((1, 5), dtype=torch.bool)))
@@ -77,22 +78,3 @@ def test_the_evidence_lies_where_the_picture_was_changed() -> None:
     # A wide border: convolutions and norms spread a change.
     near = float(difference[28:64, 0:32].sum())
     assert near > 0.5 * float(difference.sum())
-
-
-@pytest.mark.parametrize("with_lesion", [True, False])
-def test_the_picture_is_a_png(with_lesion: bool) -> None:
-    flat = np.full((2, 32, 32), 0.3, dtype=np.float32)
-    picture = evidence_picture(flat, flat * 0, flat if with_lesion else None, ["a", "b"])
-    assert picture.startswith(b"\x89PNG")
-
-
-def test_the_restoration_picture_is_a_png() -> None:
-    flat = torch.full((2, 1, 32, 32), 0.3)
-    columns = {"corrupted": flat, "restored": flat, "clean": flat}
-    assert restoration_picture(columns).startswith(b"\x89PNG")
-
-
-def test_the_restoration_picture_of_volumes_shows_slices() -> None:
-    flat = torch.full((2, 1, 8, 32, 32), 0.3)
-    columns = {"corrupted": flat, "restored": flat, "clean": flat}
-    assert restoration_picture(columns).startswith(b"\x89PNG")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,6 +22,7 @@ from covidssl.figures import (
     decision_figure,
     pr_figure,
     reliability_figure,
+    restoration_picture,
     roc_figure,
     training_curve,
 )
@@ -146,3 +148,15 @@ def test_curve_with_missing_values_is_refused() -> None:
 def test_empty_comparison_is_refused() -> None:
     with pytest.raises(DataError, match="at least one row"):
         comparison_figure([])
+
+
+def test_the_restoration_picture_is_a_png() -> None:
+    flat = torch.full((2, 1, 32, 32), 0.3)
+    columns = {"corrupted": flat, "restored": flat, "clean": flat}
+    assert restoration_picture(columns).startswith(b"\x89PNG")
+
+
+def test_the_restoration_picture_of_volumes_shows_slices() -> None:
+    flat = torch.full((2, 1, 8, 32, 32), 0.3)
+    columns = {"corrupted": flat, "restored": flat, "clean": flat}
+    assert restoration_picture(columns).startswith(b"\x89PNG")

@@ -14,7 +14,6 @@ from PIL import Image
 from covidssl.commands import evaluate, finetune, predict, prepare, pretrain, report
 from covidssl.config import load_config
 from covidssl.errors import ScanError, UsageError
-from covidssl.evidence import restoration_picture
 from covidssl.experiments import (
     EvaluateConfig,
     FinetuneConfig,
@@ -22,6 +21,7 @@ from covidssl.experiments import (
     PrepareConfig,
     PretrainConfig,
 )
+from covidssl.figures import restoration_picture
 from covidssl.files import read_csv
 from covidssl.finetuning import Places
 from covidssl.io import read_ct

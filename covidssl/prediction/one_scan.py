@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 from covidssl.answers import Answer
-from covidssl.evidence import picture_of
 from covidssl.io import read_ct
 from covidssl.maps import ScanMaps
 from covidssl.model import Model, load_model
 from covidssl.prediction.plan import AnswerPlan
 from covidssl.prediction.predictor import Predictor
 from covidssl.prediction.steps import Answered
+from covidssl.slice_pictures import deciding_picture
 from covidssl.volume import Volume
 
 _DEFAULT = AnswerPlan()
@@ -52,7 +52,7 @@ class Prediction:
     @cached_property
     def picture(self) -> bytes:
         """A PNG of the slices that decided, with both maps."""
-        return picture_of(self.answered.prepared.cut, self.answer, self.maps)
+        return deciding_picture(self.answered.prepared.ct, self.answer, self.maps)
 
 
 def predict(

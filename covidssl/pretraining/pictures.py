@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from covidssl.clean_slices import StoredPictures
-from covidssl.evidence import columns_picture, restoration_picture
+from covidssl.figures import columns_picture, restoration_picture
 from covidssl.files import write_bytes
 from covidssl.pretext import PretextTask
 from covidssl.training import Share
