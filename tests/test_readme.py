@@ -60,8 +60,8 @@ def test_every_verb_of_the_readme_exists() -> None:
     runner = CliRunner()
     verbs = set(re.findall(r"^covidssl (\w+)", README, flags=re.MULTILINE))
     assert verbs == {
-        "doctor", "prepare", "audit", "preview", "pretrain", "finetune", "evaluate", "predict",
-        "report",
+        "doctor", "prepare", "audit", "preview", "pretrain", "finetune", "evaluate", "compare",
+        "robustness", "predict", "report", "view",
     }  # fmt: skip
     for verb in verbs:
         assert runner.invoke(app, [verb, "--help"]).exit_code == 0, verb

@@ -16,7 +16,7 @@ from covidssl.cli import (
     robustness_verbs,
     viewing_verbs,
 )
-from covidssl.cli.application import app
+from covidssl.cli.application import app, in_order_of_the_work
 from covidssl.errors import (
     CovidsslError,
     DataError,
@@ -38,6 +38,8 @@ __all__ = [
     "robustness_verbs",
     "viewing_verbs",
 ]
+
+in_order_of_the_work()
 
 
 def main() -> NoReturn:

@@ -15,6 +15,12 @@ from rich.text import Text
 
 from covidssl.version import __version__
 
+VERBS = (
+    "download", "prepare", "pack", "audit", "preview", "pretrain", "finetune", "evaluate",
+    "compare", "robustness", "predict", "report", "view", "export", "import-weights", "doctor",
+)  # fmt: skip
+"""In the order of the work, as the help lists them."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
@@ -48,6 +54,14 @@ def _begin(
     logger = logging.getLogger("covidssl")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
+
+
+def in_order_of_the_work() -> None:
+    """List the verbs, once all are there, as they follow each other."""
+    names = {
+        one: one.name or getattr(one.callback, "__name__", "") for one in app.registered_commands
+    }
+    app.registered_commands.sort(key=lambda one: VERBS.index(names[one]))
 
 
 def say(text: str) -> None:
