@@ -10,7 +10,7 @@ ARG PYTHON=3.11.13-slim-bookworm
 FROM python:${PYTHON} AS build
 # Which wheels of PyTorch: cpu, or those of a CUDA version (https://download.pytorch.org/whl/).
 ARG TORCH=cpu
-ARG EXTRAS=view,dicom,export
+ARG EXTRAS=dicom,export
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 RUN python -m venv /opt/covidssl
@@ -28,7 +28,9 @@ LABEL org.opencontainers.image.title="covidssl" \
       org.opencontainers.image.description="Research on lung CT; not a medical device"
 RUN useradd --uid 10001 --create-home covidssl
 COPY --from=build /opt/covidssl /opt/covidssl
+# USER, since libraries ask for a name and the user given to `docker run` has none in here.
 ENV PATH=/opt/covidssl/bin:$PATH \
+    USER=covidssl \
     PYTHONDONTWRITEBYTECODE=1 \
     MPLCONFIGDIR=/tmp/matplotlib \
     NUMBA_CACHE_DIR=/tmp/numba

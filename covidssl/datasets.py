@@ -15,6 +15,7 @@ from typing import NamedTuple
 from covidssl.errors import DataError, ScanError, UsageError
 from covidssl.files import read_csv
 from covidssl.io import Found, ScanFiles, choose_series, find_scans, natural_order
+from covidssl.legible import legible
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class LabelledScan:
         positive: whether it is of the positive class.
         patient: whose scan it is, where known.
         split: its split, where the dataset says.
-        columns: what further columns of the CSV say of it, as they are written; empty text where
-            the row says nothing. Used for subgroups alone.
+        columns: what further columns of the CSV say of it, legible; empty text where the row says
+            nothing. Used for subgroups alone.
     """
 
     name: str
@@ -93,14 +94,14 @@ def read_dataset(path: Path, positive_class: str) -> Dataset:
     else:
         raise UsageError(f"{path}: expected a folder of two class folders, or a CSV path,label.")
     labels = Counter(row.label for row in rows)
-    classes = _classes(path.name, labels, positive_class)
+    classes = _classes(legible(path.name), labels, positive_class)
     scans = tuple(
         LabelledScan(
             row.files.name, row.files, row.label == classes[1], row.patient, row.split, row.more
         )
         for row in rows
     )
-    return Dataset(path.name, scans, classes, tuple(rows[0].more))
+    return Dataset(legible(path.name), scans, classes, tuple(rows[0].more))
 
 
 class Row(NamedTuple):
@@ -121,8 +122,9 @@ def _rows_of_folder(path: Path) -> list[Row]:
         except DataError:
             continue  # a folder without CT, such as one of lists, is no class
         for scan in _chosen(found):
-            name = f"{folder.name}/{scan.name}"
-            rows.append(Row(replace(scan, name=name), folder.name, None, None, {}))
+            label = legible(folder.name)
+            named = replace(scan, name=f"{label}/{scan.name}")
+            rows.append(Row(named, label, None, None, {}))
     if not rows:
         raise DataError(f"{path.name}: no class folder with CT in it; expected two, one a class.")
     return rows
@@ -138,16 +140,20 @@ def _rows_of_csv(path: Path) -> list[Row]:
         if name in seen:
             raise DataError(f"{where}: {name} stands in the table twice.")
         seen.add(name)
-        label = row["label"].strip()
+        label = legible(row["label"].strip())
         if not label:
             raise DataError(f"{where}: {name} has no label.")
         rows.append(
             Row(
                 _files(path.parent, row["path"], name, where),
                 label,
-                row.get("patient", "").strip() or None,
+                legible(row.get("patient", "").strip()) or None,
                 split_of_word(row.get("split", ""), where),
-                {key: text.strip() for key, text in row.items() if key not in _OWN},
+                {
+                    legible(key): legible(text.strip())
+                    for key, text in row.items()
+                    if key not in _OWN
+                },
             )
         )
     return sorted(rows, key=lambda row: natural_order(row.files.name))
@@ -183,7 +189,7 @@ def _names(folder: Path, written: Sequence[str]) -> list[str]:
     names = []
     for path in paths:
         home = next((home for home in homes if path.is_relative_to(home)), None)
-        names.append((path.relative_to(home) if home else path).as_posix())
+        names.append(legible((path.relative_to(home) if home else path).as_posix()))
     return names
 
 

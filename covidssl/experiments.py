@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from covidssl.augment import AugmentRanges
 from covidssl.calibration import CalibrationKind, OperatingPointPlan, YoudenPoint
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.io.reading import Policy
+from covidssl.legible import legible
 from covidssl.lesions import LesionRanges, Lesions, preset_names
 from covidssl.model import Aggregation, Learns
 from covidssl.networks.heads import HeadPlan
@@ -267,6 +275,10 @@ class AuditConfig(Experiment):
     examples: int = Field(6, ge=0, le=30)
 
 
+Column = Annotated[str, AfterValidator(legible)]
+"""A column of a labelled table, spelt as tables and pages show it."""
+
+
 class EvaluateConfig(Experiment):
     """Configuration of `covidssl evaluate`.
 
@@ -286,7 +298,7 @@ class EvaluateConfig(Experiment):
     rounds: int = Field(2000, ge=100)
     rival: bool = True
     views: bool = True
-    by: tuple[str, ...] = ()
+    by: tuple[Column, ...] = ()
     prevalence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     run_length: int = Field(20, ge=1)
 

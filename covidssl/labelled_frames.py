@@ -246,18 +246,37 @@ def _cut_one(scan: LabelledScan, frame: Frame, most_slices: int, look: Look | No
     lungs = segment_lungs(ct)
     cut = frames_of_scan(ct, lungs, frame, most_slices)
     pixels = ct.pixels or frame.pixels
-    # Of a volume too: by these a scan is known again, whatever network looks at it.
-    looked_at = slices_with_lung(lungs, most_slices)
-    unit = to_unit(ct.array[looked_at], pixels, frame.window_hu)
-    thumbnail = np.mean([thumbnail_features(one) for one in unit], axis=0)
+    known = print_of(ct, lungs, frame, most_slices)
     return _Cut(
         frames=cut,
         pixels=pixels,
-        thumbnail=thumbnail,
-        hash=picture_hash(unit[len(unit) // 2]),
-        voxels=voxels_digest(ct.array),
+        thumbnail=known.thumbnail,
+        hash=known.hash,
+        voxels=known.voxels,
         without_lungs=not lungs.usable,
         looked_at=look.of(scan, ct, lungs) if look else None,
+    )
+
+
+class ScanPrint(NamedTuple):
+    """By what one scan is known again: a row of `Prints`."""
+
+    hash: Hashes
+    voxels: str
+    thumbnail: NDArray[np.float32]
+
+
+def print_of(ct: Volume, lungs: Lungs, frame: Frame, most_slices: int) -> ScanPrint:
+    """By what a scan is known again, through the window of a network.
+
+    It is of the slices that are looked at, of a volume too: whatever network looks at them.
+    """
+    slices = slices_with_lung(lungs, most_slices)
+    unit = to_unit(ct.array[slices], ct.pixels or frame.pixels, frame.window_hu)
+    return ScanPrint(
+        picture_hash(unit[len(unit) // 2]),
+        voxels_digest(ct.array),
+        np.mean([thumbnail_features(one) for one in unit], axis=0).astype(np.float32),
     )
 
 

@@ -16,6 +16,7 @@ from covidssl.calibration import Calibration
 from covidssl.errors import WeightsError
 from covidssl.files import write_text
 from covidssl.frames import Frame
+from covidssl.hounsfield import Pixels
 from covidssl.model_page import model_markdown
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
@@ -44,7 +45,8 @@ INTENDED_USE = (
 )
 CLASSIFIER, RESTORATION, CARD = "classifier.safetensors", "restoration.safetensors", "card.json"
 LEARNT, PAGE = "learnt.safetensors", "MODEL.md"
-FEATURES = "training_features.safetensors"
+FEATURES = "training_frames.safetensors"
+_FEATURES_OF_MEANS = "training_features.safetensors"
 Floats = NDArray[np.float64]
 Learns = Literal["all", "head", "probe"]
 """What fine-tuning moves: all levels that are not frozen, the head alone, or nothing once the
@@ -121,6 +123,8 @@ class ModelCard(BaseModel):
         splits: `splits_fingerprint` of what it was trained on; empty in cards from before.
         distance: from where on a scan is unlike those that were learnt from; None where nothing
             says so.
+        pixel_kinds: kinds of pixel that the scans had which it learnt from; empty in cards from
+            before, which do not say.
         files: SHA-256 of each file of weights, and of what else lies beside the card.
     """
 
@@ -147,6 +151,7 @@ class ModelCard(BaseModel):
     unchecked: str = ""
     splits: str = ""
     distance: DistanceLimit | None = None
+    pixel_kinds: tuple[Pixels, ...] = ()
     intended_use: str = INTENDED_USE
     licence_note: str = LICENCE_NOTE
     files: dict[str, str]
@@ -181,7 +186,7 @@ class Model:
         classifier: its network.
         restoration: None where it was trained from scratch.
         learnt: by what the scans that it learnt from are known again; None where that is not there.
-        features: of the training scans, by which a scan unlike them is told; None in models from
+        features: of training's frames, by which a scan unlike them is told; None in models from
             before.
     """
 
@@ -240,6 +245,11 @@ def load_model(path: Path | str) -> Model:
     card = read_card(folder / CARD, ModelCard)
     if CLASSIFIER not in card.files:
         raise WeightsError(f"{folder / CARD}: names no {CLASSIFIER}; the card is not whole.")
+    if _FEATURES_OF_MEANS in card.files:
+        raise WeightsError(
+            f"{folder / CARD}: names {_FEATURES_OF_MEANS}, whose distances shrink with the number "
+            f"of slices; expected {FEATURES}, of frames. Fine-tune the model again."
+        )
     weights = read_weights(folder / CLASSIFIER, card.files[CLASSIFIER])
     classifier = built_with(
         lambda: CovidClassifier(build_encoder(card.encoder), card.head), weights, CLASSIFIER

@@ -119,14 +119,18 @@ def _volume_of_scan(
 
 
 def _thinness(region: Region, spacing_mm: tuple[float, float, float] | None) -> tuple[Noted, ...]:
-    """A warning, when a volume shows a slab of the lungs and not all of them."""
+    """A warning, when a volume shows a slab of the lungs, or all of them in a few slices."""
     count = len(region.slices)
     extent = None if spacing_mm is None else count * spacing_mm[0]
-    if count >= LEAST_SLICES and (extent is None or extent >= THIN_SLAB_MM):
+    if extent is not None and extent < THIN_SLAB_MM:
+        over = f"{count} slices over {extent:.0f} mm"
+        told = f"a thin slab: {over}, where whole lungs are about 250 mm high"
+        return (Noted(told, "slab"),)
+    if count >= LEAST_SLICES:
         return ()
     over = "an unknown extent" if extent is None else f"{extent:.0f} mm"
-    told = f"a thin slab: {count} slices over {over}, where whole lungs are about 250 mm high"
-    return (Noted(told, "slab"),)
+    told = f"{count} slices of lung over {over}, expected {LEAST_SLICES} or more"
+    return (Noted(f"{told}: what the network sees between them is interpolated", "few_planes"),)
 
 
 def slices_with_lung(lungs: Lungs, most: int | None) -> NDArray[np.int64]:

@@ -272,6 +272,24 @@ def test_target_sensitivity_agrees_with_scikit_learn() -> None:
     assert called[target == 0].mean() == pytest.approx(false_positive[true_positive >= 0.9].min())
 
 
+def test_target_sensitivity_that_is_reached_exactly_counts_as_reached() -> None:
+    # 1 - 4/5 is a little less than 0.2 in floating point.
+    point = SensitivityPoint(target=0.2).choose(np.linspace(0.1, 0.9, 9), np.repeat([0, 1], (4, 5)))
+    assert point == pytest.approx(0.85)
+
+
+def test_a_probability_of_one_is_called_positive_at_any_point() -> None:
+    # Calling none would be cheapest, and no threshold from 0 to 1 does.
+    probability, target = np.array([0.2, 1.0, 1.0, 0.1]), np.array([0, 1, 0, 0])
+    assert CostPoint(ratio=0.001).choose(probability, target) == pytest.approx(0.6)
+
+
+def test_of_points_of_equal_cost_the_lowest_is_taken() -> None:
+    # 0.25 and 0.65 make one error each.
+    probability, target = np.array([0.2, 0.3, 0.6, 0.7]), np.array([0, 1, 0, 1])
+    assert CostPoint(ratio=1.0).choose(probability, target) == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("prevalence", [None, 0.05])
 def test_no_threshold_costs_less_than_the_chosen_one(
@@ -319,3 +337,24 @@ def test_point_that_calls_all_the_same_is_told() -> None:
     assert one_sided(probability, 0.4) == ""
     assert "calls every validation scan positive" in one_sided(probability, 0.2)
     assert "calls no validation scan positive" in one_sided(probability, 0.7)
+
+
+@pytest.mark.parametrize(
+    "knots",
+    [
+        ((0.0, 0.5), (1.0, 0.2)),
+        ((1.0, 0.2), (1.0, 0.5)),
+        ((0.0, 0.2), (1.0, 1.1)),
+        ((0.0, -0.1), (1.0, 0.5)),
+    ],
+    ids=["falls", "stands still", "above 1", "below 0"],
+)
+def test_a_curve_that_is_none_is_told(knots: tuple[tuple[float, float], ...]) -> None:
+    assert "rising logits and probabilities" in Calibration(kind="isotonic", knots=knots).fault()
+
+
+def test_a_sigmoid_rounds_to_one_far_out_and_an_isotonic_curve_does_not() -> None:
+    logits, target = example(500)
+    said = {k: fit_calibration(logits, target, k).probability(1e4) for k in ("platt", "isotonic")}
+    assert said["platt"] == 1.0
+    assert said["isotonic"] < 1.0

@@ -34,8 +34,9 @@ def fit_calibration(
     N. Flournoy, Statistics in Biopharmaceutical Research 2017), so that scans within one step keep
     their order.
 
-    The labels are smoothed as Platt did, which keeps every fit finite (and every probability away
-    from 0 and 1) where the classes are separated, and costs nothing where there are many entries.
+    The labels are smoothed as Platt did, which keeps every fit finite where the classes are
+    separated, keeps an isotonic curve away from 0 and 1 (a sigmoid rounds to them far out), and
+    costs nothing where there are many entries.
     The identity comes back, with its reason, when a class has fewer than `LEAST_OF_A_CLASS` entries
     or all together, for `isotonic`, fewer than `LEAST_FOR_ISOTONIC`; when all logits are equal, or
     the logit falls while the label rises.

@@ -67,6 +67,8 @@ class SensitivityPoint(_Point):
 class CostPoint(_Point):
     """The least expected cost.
 
+    Thresholds end at 1, at which a probability of 1 is still called positive.
+
     Attributes:
         ratio: cost of a missed positive over that of a false alarm.
         prevalence: share of positives where it shall be used; None: that of validation.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from covidssl.cli.application import app, say
+from covidssl.cli.options import Overrides
 
 # The verb is imported where it is called: `--help` must not wait for the readers.
 
@@ -36,6 +37,7 @@ def view(
             help="NiiVue's niivue.umd.js, where the extra `view` is not installed.",
         ),
     ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Three planes of a scan with a linked cursor, and maps over them, in the browser.
 
@@ -43,10 +45,14 @@ def view(
     is written, and nothing is fetched.
     """
     from covidssl.commands import view as verb
+    from covidssl.config import load_config
+    from covidssl.viewing import ViewConfig
+
+    reading = load_config(ViewConfig, None, overrides or ()).reading
 
     def tell(address: str) -> None:
         say(f"{address}")
         typer.echo("Ends with Ctrl-C.", err=True)
 
-    browsing = verb.Browsing(viewer_js, port, not no_browser)
+    browsing = verb.Browsing(viewer_js, port, not no_browser, reading)
     verb.main(scan, maps or (), series, browsing, tell)

@@ -38,11 +38,9 @@ def main(
             evaluations of different scans.
     """
     found = read_evaluated(folders)
-    digest = hashlib.sha256(
-        "".join(sha256_of(folder / "predictions.csv") for folder in folders).encode()
-    )
     with RunFolder(out, "compare", config, if_exists) as run:
-        run.note_data(predictions=digest.hexdigest())
+        run.note_data(predictions=_digest(folders, "predictions.csv"),
+                      metrics=_digest(folders, "metrics.json"))  # fmt: skip
         if run.done:
             log.info("%s: finished already.", out)
             return out
@@ -60,6 +58,11 @@ def main(
             }
         )
     return out
+
+
+def _digest(folders: Sequence[Path], file: str) -> str:
+    """Of one file of every folder, in their order."""
+    return hashlib.sha256("".join(sha256_of(one / file) for one in folders).encode()).hexdigest()
 
 
 def _json(compared: Comparison) -> dict[str, Any]:

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from covidssl.datasets import Dataset, read_dataset
-from covidssl.errors import DataError, UsageError
+from covidssl.errors import DataError
 from covidssl.evaluation import COLUMNS, LOOK, Evaluation, Held, judge
+from covidssl.evaluation.assigned import ALL, all_of, assigned_scans, external_dataset, grouped
 from covidssl.evaluation.cautions import (
     of_columns,
     of_the_frames,
     of_what_is_learnt,
     overlap_of,
-    splits_file,
 )
 from covidssl.evaluation.external import External
 from covidssl.evaluation.scoring import Bootstrap
 from covidssl.evaluation.shift import calibration_prevalence, site_shift
-from covidssl.evaluation.subgroups import check_columns
+from covidssl.evaluation.subgroups import check_columns, check_texts
 from covidssl.evaluation.written import Asked, Told, set_json, told_of, write_tables
 from covidssl.experiments import EvaluateConfig
 from covidssl.figures import Rated, confusion_figure, pr_figure, reliability_figure, roc_figure
@@ -29,14 +29,13 @@ from covidssl.labelled_frames import load_labelled_frames
 from covidssl.model import CLASSIFIER, Model, load_model
 from covidssl.progress import track
 from covidssl.runs import IfExists, RunFolder
-from covidssl.splits import LEARNT_FROM, Assigned, in_runs, read_splits, splits_fingerprint
+from covidssl.splits import LEARNT_FROM, Assigned, splits_fingerprint
 from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
 
 LEAKS = "THE MODEL LEARNT ON A SPLIT THAT LEAKS, which was allowed"
 SEEN = "SCANS WERE LEARNT FROM"
-ALL = "all"
 
 
 class Beside(NamedTuple):
@@ -78,7 +77,9 @@ def main(
     model = load_model(run_folder)
     dataset = read_dataset(data, model.card.classes[1])
     check_columns(dataset, config.by)
-    sets = [_Set("", dataset, _assigned(config, run_folder, dataset, model.card.splits))]
+    assigned = assigned_scans(config.split, run_folder, dataset, model.card.splits)
+    check_texts([one.scan for one in assigned if one.split == config.split], config.by)
+    sets = [_Set("", dataset, assigned)]
     sets += [_external(one, model) for one in beside.externals]
     with RunFolder(out, "evaluate", config, if_exists) as run:
         run.note_data(
@@ -137,42 +138,9 @@ class _Work(NamedTuple):
         return Asked(config.by, config.prevalence, Bootstrap(config.seed, config.rounds))
 
 
-def _assigned(
-    config: EvaluateConfig, run_folder: Path, dataset: Dataset, fingerprint: str
-) -> list[Assigned]:
-    if config.split == ALL:
-        return _all_of(dataset)
-    file = splits_file(run_folder)
-    if file is None:
-        raise UsageError(
-            f"{run_folder}: has no splits.csv. Give the fine-tuning run, or --split all for data "
-            f"that it has not learnt from."
-        )
-    assigned = read_splits(file, dataset)
-    found = sorted({one.split for one in assigned})
-    if config.split not in found:
-        raise UsageError(f"{file}: no split '{config.split}'; found {', '.join(found)}.")
-    if fingerprint and fingerprint != splits_fingerprint(assigned):
-        raise DataError(
-            f"{file}: is not the split that the model was trained on, so that its '{config.split}' "
-            f"may have been learnt from. Give the run's own splits.csv back, or train again."
-        )
-    return assigned
-
-
-def _all_of(dataset: Dataset) -> list[Assigned]:
-    return [Assigned(scan, scan.patient or scan.name, ALL) for scan in dataset.scans]
-
-
 def _external(external: External, model: Model) -> _Set:
-    try:
-        dataset = read_dataset(external.path, model.card.classes[1])
-    except DataError as error:
-        raise DataError(
-            f"External set '{external.name}': {error} The model's positive class is "
-            f"'{model.card.classes[1]}', and the set must name it so."
-        ) from error
-    return _Set(external.name, dataset, _all_of(dataset))
+    dataset = external_dataset(external, model)
+    return _Set(external.name, dataset, all_of(dataset))
 
 
 def _held(work: _Work, one: _Set) -> Held:
@@ -189,7 +157,8 @@ def _held(work: _Work, one: _Set) -> Held:
         )
     except DataError as error:
         raise (DataError(f"External set '{one.name}': {error}") if one.name else error) from error
-    return Held(one.name, frames, in_runs(one.assigned, frames.prints, config.run_length), split)
+    groups = grouped(one.assigned, split, frames.prints, config.run_length)
+    return Held(one.name, frames, groups, split)
 
 
 def _judged(work: _Work, sets: Sequence[_Set], held: Sequence[Held]) -> list[Told]:

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from covidssl.config import changed_keys, load_config
 from covidssl.errors import UsageError
 from covidssl.evaluation.external import External
 from covidssl.evaluation.scoring import Bootstrap
-from covidssl.evaluation.subgroups import check_columns
+from covidssl.evaluation.subgroups import check_columns, check_texts
 from covidssl.figures.robustness import robustness_figure
 from covidssl.files import write_bytes, write_csv, write_json
-from covidssl.model import CLASSIFIER, Model, load_model
+from covidssl.model import CLASSIFIER, load_model
 from covidssl.progress import track
 from covidssl.robustness.plan import RobustnessConfig
 from covidssl.robustness.sets import SuiteSet, as_evaluation, learnt_among, tested_sets
-from covidssl.robustness.suite import Suite, Tried, try_scans
+from covidssl.robustness.suite import Suite, Tried, joined, prints_beside, try_scans
 from covidssl.robustness.summary import falls, mean_fall
 from covidssl.robustness.table import (
     COLUMNS,
@@ -33,7 +34,7 @@ from covidssl.robustness.table import (
 )
 from covidssl.robustness.written import Found, in_short, logit_rows, panels_of, warnings_of
 from covidssl.runs import IfExists, RunFolder
-from covidssl.splits import splits_fingerprint
+from covidssl.splits import Prints, splits_fingerprint
 from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ TABLE, SUMMARY, FIGURE = "robustness.csv", "robustness.json", "robustness.png"
 LOGITS, SCANS = "logits.csv", "scans"
 _TRIED = 2  # scans of a dry run
 _LOGITS = ("set", "scan", "name", "severity", "logit", "reason")
+_TOLD = {"by", "rounds", "tolerated", "run_length"}  # nothing of what is kept depends on them
 _FACTS = ("pixels", "distance of slices", "lungs", "millimetres")
 
 
@@ -79,8 +81,10 @@ def main(
             splits that are not those the model was trained on.
     """
     suite, sets = _begun(config, run_folder, data, beside)
-    with RunFolder(out, "robustness", config, if_exists) as run:
-        prints = {one.name: splits_fingerprint(one.assigned) for one in sets}
+    again = if_exists == "resume" and _only_told_otherwise(out, config)
+    with RunFolder(out, "robustness", config, if_exists, may_change=again) as run:
+        # Named so that no set, whatever it is called, can stand for another entry.
+        prints = {f"splits of {one.name}": splits_fingerprint(one.assigned) for one in sets}
         run.note_data(classifier=suite.model.card.files[CLASSIFIER], **prints)
         if run.done:
             log.info("%s: finished already.", out)
@@ -89,8 +93,11 @@ def main(
         plain = Suite(suite.model, config.model_copy(update=_NOTHING))
         found = []
         for k, one in enumerate(sets):
-            tried = try_scans(suite if k == 0 else plain, one.scans, out / SCANS, track)
-            found.append(Found(one, tried, _answers(suite.model, one, tried, config)))
+            suited = suite if k == 0 else plain
+            tried = try_scans(suited, one.scans, out / SCANS, track)
+            more = prints_beside(suited, one.beside, out / SCANS, track)
+            prints_of_split = joined(tried.prints, more)
+            found.append(Found(one, tried, _answers(suited, one, tried, prints_of_split)))
         summary = _write(suite, found, run_folder, out)
         run.note(device=str(suite.model.device), summary=summary)
     return out
@@ -117,17 +124,19 @@ def dry_run(
     lines = [("device", str(suite.model.device))]
     for one in sets:
         ways = len(conditions) if one is first else 1
-        thinned = f" of {one.of}" if one.of > len(one.assigned) else ""
-        lines.append((one.name, f"{len(one.assigned)}{thinned} scans x {ways} ways to show each"))
+        thinned = f" of {one.of}" if one.of > len(one.scans) else ""
+        lines.append((one.name, f"{len(one.scans)}{thinned} scans x {ways} ways to show each"))
     # Imported here: what reckons with training needs more than a suite does.
     from covidssl.rehearsal.forecast import in_time
 
-    clean = sum(len(one.assigned) for one in sets[1:]) / len(conditions)
+    # What is read to know runs of files takes about as long as one way to show a scan.
+    more = sum(len(one.beside) for one in sets)
+    clean = (sum(len(one.scans) for one in sets[1:]) + more) / len(conditions)
     return [
         *lines,
         ("apply to the scans tried", f"{applied:.0%} of these ways"),
         ("time for a scan", f"{each:.2g} s"),
-        ("time in all", in_time(each * (len(first.assigned) + clean))),
+        ("time in all", in_time(each * (len(first.scans) + clean))),
     ]
 
 
@@ -142,19 +151,31 @@ def _begun(
     twice = sorted(set(config.by) & set(_FACTS))
     if twice:
         raise UsageError(f"--by {twice[0]}: the suite has subpopulations of that name itself.")
+    check_texts(sets[0].scans, config.by)
     return Suite(model.to(device), config), sets
 
 
-def _answers(model: Model, one: SuiteSet, tried: Tried, config: RobustnessConfig) -> Answers:
-    logit = tried.logit
+def _only_told_otherwise(out: Path, config: RobustnessConfig) -> bool:
+    """Whether there is a run that differs in what is reckoned from the scans' logits alone."""
+    file = out / "config.yaml"
+    if not file.is_file():
+        return False
+    try:
+        changed = changed_keys(load_config(RobustnessConfig, file), config)
+    except UsageError:
+        return False
+    keys = {one.partition(":")[0] for one in changed}
+    return bool(keys) and keys <= _TOLD
+
+
+def _answers(suite: Suite, one: SuiteSet, tried: Tried, prints: Prints) -> Answers:
     reasons = {
         (place, scan): text
         for scan, found in enumerate(tried.found)
         for place, text in found.reasons.items()
     }
-    return Answers(
-        one.name, as_evaluation(model, one, tried, logit[0], config.run_length), logit, reasons
-    )
+    clean = as_evaluation(suite.model, one, tried, prints, suite.config)
+    return Answers(one.name, clean, tried.logit, reasons)
 
 
 def _write(suite: Suite, found: Sequence[Found], run_folder: Path, out: Path) -> dict[str, Any]:

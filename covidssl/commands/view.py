@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from covidssl.io import Reading
 from covidssl.viewing import pages_of, serving, shown_map, shown_scan, viewer_library
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Browsing:
-    """How the page is shown.
+    """How the scan is read, and the page shown.
 
     Attributes:
         library: NiiVue's file; None for the installed package.
         port: on 127.0.0.1; 0 for any that is free.
         open: whether a browser is started.
+        reading: what the scan's values mean, and whether its defects are mended.
     """
 
     library: Path | None = None
     port: int = 0
     open: bool = True
+    reading: Reading = Reading()
 
 
 def main(
@@ -38,7 +44,7 @@ def main(
         scan: whatever covidssl reads.
         maps: NIfTI files in the scan's geometry.
         series: which scan, where there are several.
-        browsing: how the page is shown.
+        browsing: how the scan is read and the page shown.
         tell: gets the address of the page once it can be opened.
 
     Raises:
@@ -46,9 +52,11 @@ def main(
             another grid, or the port is taken.
     """
     library = viewer_library(browsing.library)
-    ct = shown_scan(scan, series)
-    overlays = [(path.name, shown_map(path, ct)) for path in maps]
-    files = pages_of(ct, overlays, library)
+    looked = shown_scan(scan, series, browsing.reading)
+    for text in looked.passed_over:
+        log.warning("%s", text)
+    overlays = [(path.name, shown_map(path, looked.ct)) for path in maps]
+    files = pages_of(looked, overlays, library)
     with serving(files, browsing.port) as running:
         tell(running.address)
         if browsing.open:

@@ -13,7 +13,7 @@ from covidssl.errors import DataError
 from covidssl.evaluation.judged import Evaluation
 from covidssl.evaluation.scoring import RIVAL_POINT, Bootstrap
 from covidssl.evaluation.views import VIEWS
-from covidssl.metrics import Estimate, evaluate, paired_difference
+from covidssl.metrics import Estimate, Part, combined, evaluate
 
 COLUMNS = (
     "set", "kind", "key", "words", "n", "auroc", "auroc_low", "auroc_high",
@@ -34,8 +34,8 @@ class Verdict(NamedTuple):
 
 _FOREIGN = "such images are foreign to a model that learnt on others, so a loss has two causes"
 _NOTHING_TO_KEEP = Verdict(
-    "On the images as they are the AUROC is no better than chance, so that there is nothing that "
-    "could be kept on altered ones.",
+    "On the images as they are the AUROC is not shown to be above chance, so that there is nothing "
+    "that could be kept on altered ones.",
     True,
 )
 
@@ -114,7 +114,8 @@ def _row(row: Row, judged: Evaluation, said: NDArray[np.float64], bootstrap: Boo
     try:
         here = evaluate(target, said, point, group, bootstrap.generator(), rounds)
         there = evaluate(target, plain, judged.threshold, group, bootstrap.generator(), rounds)
-        difference = paired_difference(target, (plain, said), group, bootstrap.generator())
+        parts = [Part(plain, judged.threshold, 1), Part(said, point, -1)]
+        difference = combined(target, parts, group, bootstrap.generator(), rounds=rounds)
     except DataError as error:
         # Few scans may have usable lungs; the rest of the evaluation holds without them.
         return row._replace(n=n, note="; ".join(filter(None, (note, f"not scored: {error}"))))
@@ -134,9 +135,10 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     trivial = [row for row in rows if row.kind == "trivial" and row.auroc is not None]
     if len(trivial) > 1:
         found.append(_strongest(trivial))
-    by_key = {row.key: row for row in rows if row.kind == "view" and row.auroc is not None}
-    if any(row.plain is not None and row.plain.value <= CHANCE for row in by_key.values()):
-        return [*found, _NOTHING_TO_KEEP]
+    views = [row for row in rows if row.kind == "view" and row.auroc is not None]
+    by_key = {row.key: row for row in views if row.plain is None or row.plain.low > CHANCE}
+    if len(by_key) < len(views):
+        found.append(_NOTHING_TO_KEEP)
     for key, words in (
         ("lungs_only", "Without anything outside the lungs"),
         ("ranked", "With each image rank-equalised, so that no window is left,"),
@@ -144,9 +146,16 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     ):
         if key in by_key:
             found.append(_kept(by_key[key], words))
-    if "lungs_masked" in by_key:
-        found.append(_masked(by_key["lungs_masked"]))
+    masked = next((row for row in views if row.key == "lungs_masked"), None)
+    # A shortcut counts whatever the model does else; chance says something of a good model alone.
+    if masked is not None and (masked.key in by_key or not _by_chance(masked)):
+        found.append(_masked(masked))
     return found
+
+
+def _by_chance(row: Row) -> bool:
+    """Whether an AUROC is not told from chance."""
+    return row.auroc is not None and row.auroc.low <= CHANCE <= row.auroc.high
 
 
 def _strongest(rows: Sequence[Row]) -> Verdict:
@@ -157,7 +166,7 @@ def _strongest(rows: Sequence[Row]) -> Verdict:
     told = (
         f"The strongest of {len(rows)} trivial models ({strongest.words}; the strongest on these "
         f"very scans, which flatters it) has an AUROC of {_said(strongest.auroc)}; the model's is "
-        f"{'lower' if difference.value < 0 else 'higher'}, the difference is "
+        f"{_beside_it(difference.value)}, the difference is "
         f"{_said(difference, signed=True)}"
     )
     if difference.low > 0:
@@ -169,6 +178,10 @@ def _strongest(rows: Sequence[Row]) -> Verdict:
     )
 
 
+def _beside_it(difference: float) -> str:
+    return "lower" if difference < 0 else "higher" if difference > 0 else "the same"
+
+
 def _kept(row: Row, words: str) -> Verdict:
     if row.auroc is None or row.plain is None:
         raise ValueError("A view without a score says nothing.")
@@ -176,9 +189,15 @@ def _kept(row: Row, words: str) -> Verdict:
         f"{words} the AUROC is {_said(row.auroc)}, and {row.plain.value:.3f} on the same scans as "
         f"they are"
     )
+    if row.auroc.high < CHANCE:
+        return Verdict(
+            f"{told}: below chance. What tells the class on such images tells it the other way "
+            f"round; {_FOREIGN}.",
+            True,
+        )
     share = max(0.0, (row.auroc.value - CHANCE) / (row.plain.value - CHANCE))
     lost = row.difference is not None and row.difference.low > 0
-    chance = row.auroc.low <= CHANCE < row.plain.low
+    chance = _by_chance(row)
     return Verdict(
         f"{told}: the model keeps {share:.0%} of what its AUROC has above chance"
         + (", and what is left is not told from chance" if chance else "")
@@ -191,7 +210,7 @@ def _masked(row: Row) -> Verdict:
     if row.auroc is None:
         raise ValueError("A view without a score says nothing.")
     told = f"With the lungs masked out, of which their outline stays, it is {_said(row.auroc)}"
-    if row.auroc.low <= CHANCE <= row.auroc.high:
+    if _by_chance(row):
         return Verdict(
             f"{told}: not told from chance, as it should be of a model that looks at lungs.", False
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from covidssl.evaluation.judged import Evaluation, Held
 from covidssl.files import read_csv
 from covidssl.model import LEARNT, Model
 from covidssl.splits import LEARNT_FROM, overlap
+
+
+ON_LEARNT = "scored on data that chose or taught the weights"
+"""What is said of a split that the model learnt from."""
 
 
 def splits_file(run_folder: Path) -> Path | None:
@@ -36,7 +41,7 @@ def of_the_frames(held: Held) -> Iterator[str]:
 def of_what_is_learnt(judged: Evaluation, model: Model, run_folder: Path) -> Iterator[str]:
     """What is to be said where the scans were learnt from by intent, or that cannot be known."""
     if judged.split in LEARNT_FROM:
-        yield f"the {judged.split} split: scored on data that chose or taught the weights"
+        yield f"the {judged.split} split: {ON_LEARNT}"
         return
     if model.card.unchecked:
         yield f"whether scans were learnt from could not be checked in full: {model.card.unchecked}"
@@ -62,6 +67,26 @@ def overlap_of(judged: Evaluation, model: Model, held: Held) -> str:
     names = [one.scan.name for one in judged.scans]
     found = overlap(model.learnt, held.frames.prints, names)
     return str(found) if found.names else ""
+
+
+def of_pixels(held: Held, own: Held) -> Iterator[str]:
+    """Scans of an external set whose kind of pixel none of the internal ones has."""
+    kinds = _kinds(held)
+    known = _kinds(own)
+    foreign = {kind: count for kind, count in kinds.items() if kind not in known}
+    if foreign and known:
+        told = ", ".join(f"{count} of {kinds.total()} scans are {kind}"
+                         for kind, count in sorted(foreign.items()))  # fmt: skip
+        yield (
+            f"{told}, and the internal set is {' and '.join(sorted(known))}: pixels are of another "
+            f"kind, so that a difference may come from them and not from the patients"
+        )
+
+
+def _kinds(held: Held) -> Counter[str]:
+    wanted = {one.scan.name for one in held.assigned if one.split == held.split}
+    pairs = zip(held.frames.scans, held.frames.pixels, strict=True)
+    return Counter(str(kind) for scan, kind in pairs if scan.name in wanted)
 
 
 def of_columns(held: Held, asked: Sequence[str], known: Sequence[str]) -> Iterator[str]:

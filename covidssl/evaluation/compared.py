@@ -12,19 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.errors import DataError, UsageError
+from covidssl.evaluation.cautions import ON_LEARNT
 from covidssl.files import read_csv
+from covidssl.legible import legible
 from covidssl.metrics import (
     Estimate,
+    Part,
     Scores,
     Tested,
+    combined,
     evaluate,
     holm,
     mcnemar_test,
     paired_delong,
-    paired_difference,
     permutation_test,
 )
 from covidssl.randomness import numpy_generator
+from covidssl.splits import LEARNT_FROM
 
 COLUMNS = (
     "first", "second", "test", "metric", "difference", "low", "high", "statistic", "p_value",
@@ -48,6 +52,7 @@ class Evaluated(NamedTuple):
         threshold: its own operating point.
         split: that was scored.
         leakage: what leaks, in words; empty where nothing is said.
+        warnings: what `evaluate` said beside its numbers, leakage aside.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Evaluated(NamedTuple):
     threshold: float
     split: str
     leakage: str
+    warnings: tuple[str, ...] = ()
 
 
 class Pair(NamedTuple):
@@ -126,7 +132,7 @@ def compare_all(found: Sequence[Evaluated], seed: int, rounds: int) -> Compariso
     Args:
         found: of `read_evaluated`.
         seed: of resamples and swaps.
-        rounds: of the bootstrap of every model's own scores.
+        rounds: of the bootstrap of every model's own scores and of the differences.
     """
     target, group = found[0].target, list(found[0].group)
     scores = tuple(
@@ -138,8 +144,12 @@ def compare_all(found: Sequence[Evaluated], seed: int, rounds: int) -> Compariso
         (
             a.name,
             b.name,
-            paired_difference(
-                target, (a.probability, b.probability), group, _generator(seed, _STREAM)
+            combined(
+                target,
+                [Part(a.probability, a.threshold, 1), Part(b.probability, b.threshold, -1)],
+                group,
+                _generator(seed, _STREAM),
+                rounds=rounds,
             ),
         )
         for a, b in couples
@@ -157,9 +167,19 @@ def compare_all(found: Sequence[Evaluated], seed: int, rounds: int) -> Compariso
             else:
                 cautions.append(f"{a.name} and {b.name}: no {kind}: {one}")
     cautions += [text for of_model in scores for text in of_model.cautions]
+    cautions += [f"{one.name}: {text}" for one in found for text in _carried(one, cautions)]
     return Comparison(
         tuple(found), scores, differences, tuple(pairs), tuple(dict.fromkeys(cautions))
     )
+
+
+def _carried(one: Evaluated, said: Sequence[str]) -> list[str]:
+    """What an evaluation warned of that is not said of all already."""
+    told = [text for text in one.warnings if text not in said]
+    of_split = f"the {one.split} split: {ON_LEARNT}"
+    if one.split in LEARNT_FROM and of_split not in told:
+        told.insert(0, of_split)
+    return told
 
 
 _TESTS = ("paired DeLong", "permutation", "permutation of the accuracy", "McNemar")
@@ -191,7 +211,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     paths = [folder.resolve() for folder in folders]
     last = [path.name for path in paths]
     names = [
-        path.name if last.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        legible(path.name if last.count(path.name) == 1 else f"{path.parent.name}/{path.name}")
         for path in paths
     ]
     if len(set(names)) < len(names):
@@ -210,6 +230,7 @@ def _read(folder: Path, name: str) -> Evaluated:
         said = json.loads(metrics.read_text(encoding="utf-8"))
         threshold, split = float(said["threshold"]), str(said["split"])
         leakage = str(said.get("leakage", ""))
+        warnings = tuple(str(text) for text in said.get("warnings", ()))
     except FileNotFoundError as error:
         raise DataError(f"{folder}: holds no {Path(error.filename).name}. {expected}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -231,6 +252,7 @@ def _read(folder: Path, name: str) -> Evaluated:
         threshold,
         split,
         leakage,
+        tuple(text for text in warnings if (text.partition(": ")[2] or text) not in leakage),
     )
 
 

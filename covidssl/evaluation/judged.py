@@ -17,12 +17,15 @@ from covidssl.labelled_frames import LabelledFrames
 from covidssl.model import Model
 from covidssl.rivals import Rival, fit_rival
 from covidssl.selection import score_scans
-from covidssl.splits import LEARNT_FROM, Assigned
+from covidssl.splits import Assigned
 
 COLUMNS = (
     "scan", "patient", "group", "label", "target", "logit", "probability", "predicted",
     "rival_probability",
 )  # fmt: skip
+
+TAUGHT = "train"
+"""The split that weights learn from, of the model and of trivial models alike."""
 
 Floats = NDArray[np.float64]
 
@@ -35,12 +38,14 @@ class Held(NamedTuple):
         frames: of the set; those learnt from among them where trivial models shall be trained.
         assigned: every scan's split.
         split: the one that is scored.
+        classes: as the set names them, negative and positive; None: as the model does.
     """
 
     name: str
     frames: LabelledFrames
     assigned: Sequence[Assigned]
     split: str
+    classes: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,11 @@ class Evaluation:
                 "group": one.group,
                 "label": self.classes[self.target[k]],
                 "target": int(self.target[k]),
-                "logit": round(float(self.logit[k]), 6),
-                "probability": f"{self.probability[k]:.6f}",
+                # In full: rounded ones would tie, and be other numbers than those scored.
+                "logit": repr(float(self.logit[k])),
+                "probability": repr(float(self.probability[k])),
                 "predicted": self.classes[int(self.probability[k] >= self.threshold)],
-                "rival_probability": "" if self.rival is None else f"{self.rival[k]:.6f}",
+                "rival_probability": "" if self.rival is None else repr(float(self.rival[k])),
             }
             for k, one in enumerate(self.scans)
         ]
@@ -126,8 +132,8 @@ def judge(
     Args:
         model: the classifier, on its device.
         held: the set that it was trained on first, then external ones.
-        rival_seed: trivial models learn, with this seed, from what the model learnt from of the
-            first set; None for none.
+        rival_seed: trivial models learn, with this seed, from the training scans of the first
+            set; None for none.
         views: whether the model is scored on altered images too, and all trivial models of the
             audit beside the one rival; the frames must have been loaded with `LOOK`.
         progress: shows how far it is.
@@ -153,7 +159,7 @@ def judge(
                 probability=model.card.calibration.probability(one.logit),
                 rival=_of_rival(rival, one.of),
                 threshold=model.card.operating_point,
-                classes=model.card.classes,
+                classes=set_.classes or model.card.classes,
                 name=set_.name,
                 trivial={said.model.key: said.probability[k] for said in trivial},
                 views=_views(model, one.of, progress) if views else {},
@@ -188,8 +194,8 @@ def _score(model: Model, held: Held) -> _Set:
 
 
 def _learnt(held: Held) -> Scored | None:
-    """What the model learnt from, of the set that it was trained on."""
-    learnt = {one.scan.name for one in held.assigned if one.split in LEARNT_FROM}
+    """What the model's weights learnt from, of the set that it was trained on."""
+    learnt = {one.scan.name for one in held.assigned if one.split == TAUGHT}
     places = [k for k, scan in enumerate(held.frames.scans) if scan.name in learnt]
     return Scored(held.frames, np.array(places, np.int64)) if places else None
 

@@ -16,8 +16,10 @@ from covidssl.metrics import (
     DecisionCurve,
     DelongArea,
     Estimate,
+    Part,
     Reliability,
     Scores,
+    combined,
     decision_curve,
     delong_interval,
     evaluate,
@@ -53,6 +55,7 @@ class SetScores(NamedTuple):
     Attributes:
         model: its scores.
         rival: those of the trivial rival; None where it was not trained.
+        over_rival: AUROC of the model minus that of the rival, on the same resamples.
         delong: the AUROC by DeLong's formula; None where it cannot be had.
         calibration: whether a probability means what it says.
         decision: what acting on it is worth.
@@ -61,6 +64,7 @@ class SetScores(NamedTuple):
 
     model: Scores
     rival: Scores | None
+    over_rival: Estimate | None
     delong: DelongArea | None
     calibration: Reliability
     decision: DecisionCurve
@@ -76,11 +80,13 @@ def scores_of(judged: Evaluation, bootstrap: Bootstrap) -> SetScores:
     said = (judged.target, judged.probability)
     group, rounds = judged.group, bootstrap.rounds
     model = evaluate(*said, judged.threshold, group, bootstrap.generator(), rounds)
-    rival = None
+    rival = over_rival = None
     if judged.rival is not None:
         rival = evaluate(
             judged.target, judged.rival, RIVAL_POINT, group, bootstrap.generator(), rounds
         )
+        parts = [Part(judged.probability, judged.threshold, 1), Part(judged.rival, RIVAL_POINT, -1)]
+        over_rival = combined(judged.target, parts, group, bootstrap.generator(), rounds=rounds)
     calibration = reliability(*said, group, bootstrap.generator(), rounds=rounds)
     decision = decision_curve(*said, group, bootstrap.generator(), Asked(rounds=rounds))
     delong: DelongArea | None = None
@@ -92,7 +98,7 @@ def scores_of(judged: Evaluation, bootstrap: Bootstrap) -> SetScores:
     cautions = dict.fromkeys(
         (*model.cautions, *(delong.cautions if delong else ()), *calibration.cautions, *why)
     )
-    return SetScores(model, rival, delong, calibration, decision, tuple(cautions))
+    return SetScores(model, rival, over_rival, delong, calibration, decision, tuple(cautions))
 
 
 class AtPrevalence(NamedTuple):

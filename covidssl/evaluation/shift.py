@@ -3,7 +3,8 @@
 Site shift: every score on the external set minus that on the internal one; both are resampled by
 themselves. Label shift: the prevalence of a set estimated without its labels, from how often the
 model says positive (black box shift estimation, Z. C. Lipton et al., ICML 2018) and from its
-probabilities (EM of M. Saerens et al., Neural Computation 2002). Both hold where the patients of
+probabilities (the maximum likelihood that the EM of M. Saerens et al., Neural Computation 2002,
+climbs to). Both hold where the patients of
 each class are alike in both places; where they are far from the prevalence that the labels give,
 more than the prevalence has shifted.
 """
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from covidssl.evaluation.judged import Evaluation
 from covidssl.evaluation.scoring import Bootstrap, SetScores
@@ -27,8 +29,8 @@ from covidssl.splits import Assigned
 
 COMPARED: tuple[Metric, ...] = ("auroc", "accuracy", "sensitivity", "specificity", "brier")
 _STREAM = 172
-_STEPS = 200
-_STILL = 1e-6
+_EDGE = 1e-9
+_FAR = 1.92  # in log likelihood below its maximum: outside of a 95 % interval
 _LEAST_YOUDEN = 0.05  # below it the share called positive says next to nothing
 
 Floats = NDArray[np.float64]
@@ -44,7 +46,7 @@ class Shift(NamedTuple):
         by_answers: prevalence there estimated from how often the model says positive; None where
             it tells the classes too badly.
         by_probabilities: the same from its probabilities, with the prevalence that they were
-            calibrated on; None where that is not known.
+            calibrated on; None where that is not known, or they leave every prevalence possible.
         text: what it comes to, in words.
         warning: whether the score is lower there.
     """
@@ -93,7 +95,7 @@ def site_shift(
     prevalence, in_the_large, answers = _by_resampling(there, scores_here, bootstrap)
     by_probabilities = None
     if calibrated_on is not None:
-        by_probabilities = em_prevalence(there.probability, calibrated_on)
+        by_probabilities = likeliest_prevalence(there.probability, calibrated_on)
     text, warning = _in_words(there.name, differences.get("auroc"), in_the_large)
     return Shift(differences, in_the_large, prevalence, answers, by_probabilities, text, warning)
 
@@ -104,23 +106,38 @@ def calibration_prevalence(assigned: Sequence[Assigned]) -> float | None:
     return float(np.mean(labels)) if 0 < sum(labels) < len(labels) else None
 
 
-def em_prevalence(probability: Floats, prior: float) -> float:
-    """The prevalence of a set by EM (Saerens et al. 2002).
+def likeliest_prevalence(probability: Floats, prior: float) -> float | None:
+    """The prevalence of a set under which its probabilities are likeliest (Saerens et al. 2002).
+
+    EM comes to it slowly where the model is weak; the likelihood is concave, so that the zero of
+    its slope is found at once.
 
     Args:
         probability: (N,) calibrated, of the positive class.
         prior: share of positives that they were calibrated on, above 0 and below 1.
+
+    Returns:
+        None where the likelihood is so flat that no prevalence from 0 to 1 is told from it.
     """
-    share = prior
-    for _ in range(_STEPS):
-        positive = share / prior * probability
-        negative = (1 - share) / (1 - prior) * (1 - probability)
-        total = np.maximum(positive + negative, 1e-12)
-        new = float((positive / total).mean())
-        if abs(new - share) < _STILL:
-            return new
-        share = new
-    return share
+    positive, negative = probability / prior, (1 - probability) / (1 - prior)
+
+    def slope(share: float) -> float:
+        mixture = share * positive + (1 - share) * negative
+        return float(((positive - negative) / mixture).sum())
+
+    def height(share: float) -> float:
+        return float(np.log(share * positive + (1 - share) * negative).sum())
+
+    low, high = _EDGE, 1 - _EDGE
+    if slope(low) <= 0:
+        share = low
+    elif slope(high) >= 0:
+        share = high
+    else:
+        share = float(brentq(slope, low, high))
+    if height(share) - min(height(low), height(high)) < _FAR:
+        return None
+    return round(share, 8)
 
 
 def _by_resampling(

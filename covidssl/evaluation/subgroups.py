@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from covidssl.datasets import Dataset
+from covidssl.datasets import Dataset, LabelledScan
 from covidssl.errors import DataError, UsageError
 from covidssl.evaluation.judged import Evaluation
 from covidssl.evaluation.scoring import Bootstrap
-from covidssl.evaluation.unpaired import unpaired_difference
+from covidssl.evaluation.unpaired import difference_of_parts
 from covidssl.io import natural_order
 from covidssl.metrics import FEW_GROUPS, Estimate, evaluate
 from covidssl.metrics.labelled import group_index
@@ -36,7 +36,8 @@ class Subgroup(NamedTuple):
         column, value: which they are.
         n, positives, groups: how many scans, positive ones, and groups that are resampled.
         scores: by name; without those that need the class which is absent.
-        from_the_rest: AUROC here minus that of all other scans; None where one is not defined.
+        from_the_rest: AUROC here minus that of all other scans, on the same draws of groups; None
+            where one is not defined.
         cautions: why the numbers should not be taken at face value.
         small: whether a class is held by too few groups for the numbers to be judged.
     """
@@ -98,6 +99,16 @@ def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
         )
 
 
+def check_texts(scans: Sequence[LabelledScan], columns: Sequence[str]) -> None:
+    """Refuse columns that name scans rather than groups, before any scan is read.
+
+    Raises:
+        DataError: when a column has too many different texts.
+    """
+    for column in columns:
+        _cut(column, [scan.columns.get(column, "") for scan in scans])
+
+
 def subgroups(judged: Evaluation, columns: Sequence[str], bootstrap: Bootstrap) -> list[Subgroup]:
     """Every value of every column, numbers cut into thirds.
 
@@ -153,8 +164,8 @@ def _cut(column: str, values: Sequence[str]) -> list[str]:
     numbers = [_number(text) for text in values if text]
     known = [one for one in numbers if one is not None]
     if known and len(known) == len(numbers) and len(set(known)) > _FEW_VALUES:
-        low, high = np.quantile(known, (1 / 3, 2 / 3))
-        return [NOT_GIVEN if not text else _third(float(text), low, high) for text in values]
+        ends = [_last_below(values, end) for end in np.quantile(known, (1 / 3, 2 / 3))]
+        return [NOT_GIVEN if not text else _third(float(text), *ends) for text in values]
     kinds = {text for text in values if text}
     if len(kinds) > MOST_VALUES:
         raise DataError(
@@ -173,10 +184,19 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _third(value: float, low: float, high: float) -> str:
-    if value <= low:
-        return f"up to {low:.4g}"
-    return f"above {low:.4g} to {high:.4g}" if value <= high else f"above {high:.4g}"
+def _last_below(values: Sequence[str], end: float) -> str:
+    """The highest value that is not above an end, as it is written; the shortest of equal ones."""
+    return max(
+        (text for text in values if text and float(text) <= end),
+        key=lambda text: (float(text), -len(text), text),
+    )
+
+
+def _third(value: float, low: str, high: str) -> str:
+    """A third named by the values that end it, which tell scans apart however close they are."""
+    if value <= float(low):
+        return f"up to {low}"
+    return f"above {low} to {high}" if value <= float(high) else f"above {high}"
 
 
 def _ordered(names: NDArray[np.str_]) -> list[str]:
@@ -213,7 +233,7 @@ def _one(
         scores = {name: known[name] for name in SHOWN if name in known}
         cautions += [text.rstrip(".") for text in told.cautions]
     held = min(len(np.unique(group[target == label])) for label in (0, 1))
-    rest = unpaired_difference(judged.part(inside), judged.part(~inside), "auroc", bootstrap)
+    rest = difference_of_parts(judged, inside, "auroc", bootstrap)
     return Subgroup(*named, n, positives, groups, scores, rest, tuple(cautions), held < FEW_GROUPS)
 
 

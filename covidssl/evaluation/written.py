@@ -65,7 +65,7 @@ def told_of(judged: Evaluation, asked: Asked, leakage: str, warnings: Sequence[s
         DataError: when a class is absent, or a column names scans and not groups.
     """
     scores = scores_of(judged, asked.bootstrap)
-    # The rival's row alone says no more than its column in the table of scores.
+    # The rival's row alone says no more than its column and the difference beside the scores.
     more = judged.trivial or judged.views
     rows = beside.rows_beside(judged, asked.bootstrap) if more else []
     parts = subgroups.subgroups(judged, asked.by, asked.bootstrap) if asked.by else []
@@ -86,6 +86,7 @@ def set_json(told: Told, asked: Asked) -> dict[str, Any]:
         "rounds": asked.bootstrap.rounds,
         "model": scores.model.as_json(),
         "rival": scores.rival.as_json() if scores.rival else None,
+        "model_minus_rival": scores.over_rival._asdict() if scores.over_rival else None,
         "delong": scores.delong.estimate._asdict() if scores.delong else None,
         "calibration": {
             "bins": scores.calibration.bins,

@@ -28,6 +28,7 @@ class Panel(NamedTuple):
         unit: of the amounts.
         amounts: at each severity, the mildest first.
         scores: (K,) with their intervals.
+        clean: (K,) of the same scans as they are; severities of the same scans are joined.
         attack: whether it was chosen against the model.
     """
 
@@ -35,11 +36,14 @@ class Panel(NamedTuple):
     unit: str
     amounts: Sequence[float]
     scores: Sequence[Estimate]
+    clean: Sequence[float]
     attack: bool = False
 
 
 def robustness_figure(panels: Sequence[Panel], clean: Estimate) -> bytes:
-    """AUROC with its interval at each severity, the clean one as a line through all panels.
+    """AUROC with its interval at each severity, from the clean one of the same scans on.
+
+    The clean score of all scans is a dotted line through all panels.
 
     Raises:
         DataError: without a panel.
@@ -69,16 +73,18 @@ def robustness_figure(panels: Sequence[Panel], clean: Estimate) -> bytes:
 
 def _draw(axes: Axes, panel: Panel, clean: Estimate) -> None:
     colour = ORANGE if panel.attack else BLUE
-    steps = [0, *range(1, len(panel.scores) + 1)]
-    scores = [clean, *panel.scores]
     axes.axhline(clean.value, color=QUIET, linewidth=1, linestyle=":")
-    axes.fill_between(
-        steps, [one.low for one in scores], [one.high for one in scores], color=colour, alpha=0.18,
-        linewidth=0,
-    )  # fmt: skip
-    axes.plot(steps, [one.value for one in scores], color=colour, marker="o", markersize=4)
+    for start in dict.fromkeys(panel.clean):
+        places = [k for k, own in enumerate(panel.clean) if own == start]
+        own, steps = [panel.scores[k] for k in places], [0, *(k + 1 for k in places)]
+        axes.fill_between(
+            steps, [start, *(one.low for one in own)], [start, *(one.high for one in own)],
+            color=colour, alpha=0.18, linewidth=0,
+        )  # fmt: skip
+        values = [start, *(one.value for one in own)]
+        axes.plot(steps, values, color=colour, marker="o", markersize=4)
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(panel.unit)
-    axes.xaxis.set_major_locator(FixedLocator(steps))
+    axes.xaxis.set_major_locator(FixedLocator(range(len(panel.scores) + 1)))
     axes.set_xticklabels(["clean", *(f"{amount:g}" for amount in panel.amounts)], fontsize=8)
-    axes.set_ylim(min(0.45, *(one.low for one in scores)), 1.02)
+    axes.set_ylim(min(0.45, *(one.low for one in panel.scores)), 1.02)

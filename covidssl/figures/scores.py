@@ -14,6 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from covidssl.figures.style import BLUE, GREEN, INK, ORANGE, QUIET, STYLE, canvas, png
 from covidssl.metrics import (
+    HALF_WIDTH,
     TEN_BINS,
     Bins,
     DecisionCurve,
@@ -24,7 +25,7 @@ from covidssl.metrics import (
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
-_BARS = 10
+_TENTHS = Bins(10)
 
 
 class Rated(NamedTuple):
@@ -149,9 +150,10 @@ def reliability_figure(
         if found is not None:
             main.set_title(_calibration_text(found), loc="left", size=8)
         _unit_square(main, "probability given", "observed share of positives")
-        edges = np.linspace(0, 1, _BARS + 1)
-        counts, _ = np.histogram(probability, edges)
-        bars = below.bar(edges[:-1], counts, 0.92 / _BARS, align="edge", color=BLUE, alpha=0.35)
+        tenths = _TENTHS.of(np.asarray(probability, np.float64))
+        counts = np.bincount(tenths, minlength=_TENTHS.number)
+        starts, width = np.arange(_TENTHS.number) / _TENTHS.number, 0.92 / _TENTHS.number
+        bars = below.bar(starts, counts, width, align="edge", color=BLUE, alpha=0.35)
         below.bar_label(bars, size=7.5, color=QUIET, padding=1)
         below.set(yticks=(), xlabel="entries in each tenth")
         below.margins(y=0.3)
@@ -184,14 +186,16 @@ def decision_figure(curve: DecisionCurve, name: str = "model") -> bytes:
 
 
 def _calibration_text(found: Reliability) -> str:
-    lines = {"ece": f"calibration error ({found.bins})", "slope": "slope", "intercept": "intercept"}
-    estimates = found.estimates()
-    return "\n".join(
-        f"{words}: {estimates[name].value:.2f} "
-        f"({estimates[name].low:.2f} to {estimates[name].high:.2f})"
-        for name, words in lines.items()
-        if name in estimates
-    )
+    value, chance = found.ece.words.split("; ")
+    lines = [f"calibration error ({found.bins}): {value}", chance]
+    intervals = found.intervals()
+    lines += [
+        f"{name}: {intervals[name].value:.2f} "
+        f"({intervals[name].low:.2f} to {intervals[name].high:.2f})"
+        for name in ("slope", "intercept")
+        if name in intervals
+    ]
+    return "\n".join(lines)
 
 
 def _looks() -> list[dict[str, Any]]:
@@ -238,7 +242,7 @@ def _unit_square(axes: Axes, x_label: str, y_label: str) -> None:
 
 def _wilson(share: Floats, n: NDArray[np.integer]) -> NDArray[np.float64]:
     """Distances (2, B) from a share down and up to the ends of its 95 % Wilson interval."""
-    z = 1.96
+    z = HALF_WIDTH
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return np.maximum(np.stack((share - centre + half, centre + half - share)), 0)

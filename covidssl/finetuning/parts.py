@@ -16,17 +16,17 @@ from torch.utils.data import Dataset
 from covidssl.diagnosis import parameter_groups, pooled_features
 from covidssl.errors import DataError
 from covidssl.experiments import FinetuneConfig
+from covidssl.hounsfield import Pixels
 from covidssl.labelled_frames import LabelledFrames
 from covidssl.lessons import Lessons, lessons
 from covidssl.model import CLASSIFIER, Aggregation, Model, ModelCard, save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.out_of_distribution import (
-    MOST_SCANS,
     DistanceLimit,
     TrainingFeatures,
     distance_limit,
     fit_training_features,
-    of_scans,
+    some_frames,
 )
 from covidssl.randomness import initial_weights
 from covidssl.selection import BestOnValidation, Rules
@@ -144,6 +144,7 @@ class FineTuning:
             unchecked=self.start.unchecked,
             splits=splits_fingerprint(self.assigned),
             distance=limit,
+            pixel_kinds=self._pixel_kinds,
             licence_note=self.start.licence_note,
             files={},
         )
@@ -180,27 +181,22 @@ class FineTuning:
     def _familiar(
         self, network: torch.nn.Module, device: torch.device
     ) -> tuple[TrainingFeatures, DistanceLimit | None]:
-        """What scans like those of training look like to the chosen weights, and how far is far."""
+        """What training's frames look like to the chosen weights, and how far is far."""
         if not isinstance(network, CovidClassifier):
             raise TypeError(f"Expected a CovidClassifier, got {type(network).__name__}.")
         train, validation = (
-            of_scans(
-                pooled_features(network, self.frames.frames[which], device),
-                self.frames.scan_of[which],
-            )
-            for which in (self._some(self.train), self.validation)
+            pooled_features(network, self.frames.frames[which], device)
+            for which in (some_frames(self.train, self.config.seed), self.validation)
         )
         features = fit_training_features(train)
-        return features, distance_limit(features.distance(validation))
+        distances = features.of_scans(validation, self.frames.scan_of[self.validation])
+        return features, distance_limit(distances)
 
-    def _some(self, which: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Frames of so many scans at most, spread evenly."""
-        scan_of = self.frames.scan_of[which]
-        scans = np.unique(scan_of)
-        if len(scans) <= MOST_SCANS:
-            return which
-        kept = scans[np.linspace(0, len(scans) - 1, MOST_SCANS).round().astype(np.int64)]
-        return which[np.isin(scan_of, kept)]
+    @property
+    def _pixel_kinds(self) -> tuple[Pixels, ...]:
+        """Kinds of pixel that the scans had which are learnt from."""
+        of = self.frames.scan_of[self.train]
+        return tuple(sorted({self.frames.pixels[scan] for scan in np.unique(of)}))
 
     def _validation_groups(self) -> int:
         """Patients (or runs of files) in validation, of the class that has fewer."""

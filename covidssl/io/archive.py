@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -24,6 +25,7 @@ _MOST_BYTES = 64 * _GIB
 _MOST_RATIO = 200  # CT shrinks by 2 to 10; masks by far more, but they stay small
 _LEAST_SUSPECT_BYTES = _GIB // 4
 _MOST_MEMBERS = 1_000_000
+_DRIVE = re.compile("[A-Za-z]:")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -37,10 +39,11 @@ class Member:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A `.zip` that is open for reading, and its files by path."""
+    """A `.zip` that is open for reading, its files by path, and how many share another's path."""
 
     file: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
+    twice: int
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,23 @@ class Listing:
 def list_members(archive: Path) -> Listing:
     """The files in a `.zip`, from its table of contents; nothing is unpacked."""
     try:
-        directory = _opened(*_state(archive)).members
+        opened = _opened(*_state(archive))
     except Exception as error:  # a damaged table makes the library fail in many ways
         problem = (
             f"is no .zip file that can be read ({type(error).__name__}): damaged, truncated or of "
             f"another format. Download or pack it again."
         )
         return Listing(problem=problem, code="zip_damaged")
+    directory = opened.members
     wrong = _what_is_wrong(list(directory.values()), archive.stat().st_size)
+    if wrong is None and opened.twice:
+        wrong = (
+            (
+                f"holds {opened.twice} files under the path of another one: which of them is meant "
+                f"cannot be known. Pack the folder again."
+            ),
+            "zip_path",
+        )
     if wrong is not None:
         return Listing(problem=wrong[0], code=wrong[1])
     return Listing(tuple(Member(Path(name), info.file_size) for name, info in directory.items()))
@@ -85,8 +97,8 @@ def _what_is_wrong(infos: Sequence[zipfile.ZipInfo], room: int) -> tuple[str, st
         ), "zip_bomb"
     if any(_leads_out(info.filename) for info in infos):
         return (
-            "holds files whose paths are absolute or lead out by '..', or are no plain text. Pack "
-            "the folder again, with relative paths."
+            "holds files whose paths are absolute or lead out by '..', begin with a drive, or are "
+            "no plain text. Pack the folder again, with relative paths."
         ), "zip_path"
     locked = sum(bool(info.flag_bits & 1) for info in infos)
     if locked:
@@ -106,7 +118,10 @@ def _leads_out(name: str) -> bool:
     if any(sign < " " for sign in name):
         return True
     parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or parts[0].endswith(":") or ".." in parts
+    if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
+        return True
+    # On Windows `C:scan.nii` is a file of another drive, wherever it stands in the path.
+    return any(_DRIVE.match(part) for part in parts)
 
 
 def open_member(archive: Path | None, path: Path) -> IO[bytes]:
@@ -182,12 +197,9 @@ def _opened(archive: Path, _size: int, _time: int, _process: int) -> _Opened:
     # Kept open: reading the table of contents again for each of thousands of scans would be slow.
     file = zipfile.ZipFile(archive)
     # Some programs write `./a/b` or `a\\b`.
-    members = {
-        PurePosixPath(info.filename.replace("\\", "/")).as_posix(): info
-        for info in file.infolist()
-        if not info.is_dir()
-    }
-    return _Opened(file, members)
+    infos = [info for info in file.infolist() if not info.is_dir()]
+    members = {PurePosixPath(info.filename.replace("\\", "/")).as_posix(): info for info in infos}
+    return _Opened(file, members, len(infos) - len(members))
 
 
 def is_inside(name: PurePosixPath | str) -> bool:

@@ -107,8 +107,7 @@ def decision_curve(
         return _benefits(weights @ table, weights.sum(axis=1), at, asked.prevalence)
 
     found = resample(measure, labels, index, generator, asked.rounds)
-    ends = np.percentile(found.drawn, (2.5, 97.5), axis=0)
-    model, treat_all, gain = np.split(np.vstack((found.value, ends)).T, 3)
+    model, treat_all, gain = np.split(np.array(found.estimates()), 3)
     prevalence = float(labels.mean()) if asked.prevalence is None else asked.prevalence
     cautions = tuple(group_cautions(labels, index))
     return DecisionCurve(at, model, treat_all, gain, prevalence, cautions)

@@ -18,16 +18,19 @@ from scipy.stats import norm, rankdata
 
 from covidssl.errors import DataError
 from covidssl.metrics.labelled import Bools, Floats, checked, checked_pair, group_index
-from covidssl.metrics.resampling import Estimate
+from covidssl.metrics.resampling import HALF_WIDTH, Estimate
 from covidssl.metrics.scores import group_cautions
 from covidssl.metrics.tested import Tested
 
-_Z = float(norm.ppf(0.975))
 # Below this share of the area's own unit a variance is rounding.
 _NOTHING = 1e-14
-_FLAT = (
-    "The standard error is 0, as where the classes are parted without an error: the formula cannot "
+_PARTED = (
+    "The standard error is 0, since the classes are parted without an error: the formula cannot "
     "show errors that did not happen in this set."
+)
+_FLAT = (
+    "The standard error is 0, since every scan adds the same to the area, as where all "
+    "probabilities are equal: the interval without width says nothing."
 )
 
 
@@ -64,8 +67,9 @@ def delong_interval(
     labels, scores = checked(target, probability)
     index, _ = _grouped(group, labels)
     area, error = _area(labels, _components(labels, scores), index)
-    low, high = np.clip((area - _Z * error, area + _Z * error), 0, 1)
-    cautions = group_cautions(labels, index) + ([_FLAT] if error == 0 else [])
+    low, high = np.clip((area - HALF_WIDTH * error, area + HALF_WIDTH * error), 0, 1)
+    flat = [] if error else [_PARTED if area in (0.0, 1.0) else _FLAT]
+    cautions = group_cautions(labels, index) + flat
     return DelongArea(Estimate(area, float(low), float(high)), error, tuple(cautions))
 
 
@@ -101,7 +105,7 @@ def paired_delong(
             "says nothing. Use the permutation test."
         )
     name = "paired DeLong" if groups == len(labels) else "paired DeLong, by groups (Obuchowski)"
-    half = _Z * error
+    half = HALF_WIDTH * error
     interval = Estimate(difference, difference - half, difference + half)
     return Tested(name, "auroc", interval, z, p, groups, tuple(cautions))
 

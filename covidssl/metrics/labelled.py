@@ -76,3 +76,14 @@ def checked_prevalence(prevalence: float) -> float:
     if not 0 < prevalence < 1:
         raise DataError(f"A prevalence of {prevalence}: expected a share above 0 and below 1.")
     return prevalence
+
+
+def checked_threshold(threshold: float) -> float:
+    """The threshold, or an error where it is NaN, which would call every entry negative.
+
+    Raises:
+        DataError: when it is no number.
+    """
+    if np.isnan(threshold):
+        raise DataError("The threshold is NaN: expected a probability, such as the card's.")
+    return threshold

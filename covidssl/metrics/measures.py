@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from covidssl.metrics.labelled import Bools, Floats
+from covidssl.metrics.labelled import Bools, Floats, checked_threshold
 
 Metric = Literal[
     "accuracy",
@@ -39,8 +39,13 @@ class Case(NamedTuple):
 
 
 def case(labels: Bools, scores: Floats, threshold: float) -> Case:
-    """The case of probabilities (N,) that are called positive at or above a threshold."""
-    return Case(labels, scores, scores >= threshold, (scores - labels) ** 2)
+    """The case of probabilities (N,) that are called positive at or above a threshold.
+
+    Raises:
+        DataError: when the threshold is NaN.
+    """
+    called = scores >= checked_threshold(threshold)
+    return Case(labels, scores, called, (scores - labels) ** 2)
 
 
 class Measures:

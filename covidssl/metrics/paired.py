@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from covidssl.errors import DataError
 from covidssl.metrics.labelled import Floats, checked, group_index
 from covidssl.metrics.measures import Measures, Metric, case
 from covidssl.metrics.resampling import ROUNDS, Estimate, resample
@@ -58,6 +59,7 @@ def combined(
     group: Sequence[str] | None,
     generator: np.random.Generator,
     metric: Metric = "auroc",
+    rounds: int = ROUNDS,
 ) -> Estimate:
     """A weighted sum of one metric of several classifiers, all on the same resamples.
 
@@ -71,10 +73,13 @@ def combined(
         group: (N,) the group of each entry; None: every entry stands for itself.
         generator: draws the groups.
         metric: what is summed.
+        rounds: of the bootstrap.
 
     Raises:
-        DataError: as `evaluate`.
+        DataError: as `evaluate`, and when there is no part.
     """
+    if not parts:
+        raise DataError("No classifier is given: a combination needs one at least.")
     cases = [case(*checked(target, part.probability), part.threshold) for part in parts]
     labels = cases[0].labels
     measures = [Measures(one, (metric,)) for one in cases]
@@ -86,4 +91,4 @@ def combined(
             total += part.weight * one(weights)
         return total
 
-    return resample(measure, labels, index, generator, ROUNDS).estimates()[0]
+    return resample(measure, labels, index, generator, rounds).estimates()[0]

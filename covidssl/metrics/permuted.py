@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, chi2, rankdata
 
 from covidssl.errors import DataError
-from covidssl.metrics.labelled import Floats, checked_pair, group_index
+from covidssl.metrics.labelled import Floats, checked_pair, checked_threshold, group_index
 from covidssl.metrics.measures import Case, Measures, Metric, case
-from covidssl.metrics.resampling import Estimate
+from covidssl.metrics.resampling import HALF_WIDTH, Estimate
 from covidssl.metrics.scores import FEW_GROUPS
 from covidssl.metrics.tested import Tested
 
@@ -142,7 +142,10 @@ def mcnemar_test(
     """
     labels, first, second = checked_pair(target, probabilities)
     _, groups = group_index(group, len(labels))
-    right = [(one >= at) == labels for one, at in zip((first, second), thresholds, strict=True)]
+    right = [
+        (one >= checked_threshold(at)) == labels
+        for one, at in zip((first, second), thresholds, strict=True)
+    ]
     only_first = int(np.count_nonzero(right[0] & ~right[1]))
     only_second = int(np.count_nonzero(~right[0] & right[1]))
     discordant, n = only_first + only_second, len(labels)
@@ -154,7 +157,7 @@ def mcnemar_test(
         statistic = excess**2 / discordant if discordant else 0.0
         p = float(chi2.sf(statistic, 1))
     difference = (only_first - only_second) / n
-    half = 1.959964 * np.sqrt(max(0.0, discordant / n - difference**2) / n)
+    half = HALF_WIDTH * np.sqrt(max(0.0, discordant / n - difference**2) / n)
     interval = Estimate(difference, float(difference - half), float(difference + half))
     cautions = () if groups == n else (_DEPENDENT.format(n=n, groups=groups),)
     return Tested(f"McNemar, {kind}", "accuracy", interval, statistic, p, n, cautions)

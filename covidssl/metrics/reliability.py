@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from covidssl.errors import DataError
+from covidssl.metrics.binned import TEN_BINS, Bin, Bins, CalibrationError, calibration_error
 from covidssl.metrics.labelled import Bools, Floats, checked, group_index
 from covidssl.metrics.resampling import ROUNDS, Estimate, resample
 from covidssl.metrics.scores import group_cautions
 
-Binning = Literal["width", "count"]
-NAMES = ("ece", "slope", "intercept", "brier")
+NAMES = ("slope", "intercept", "brier")
 CLIPPED = 1e-6
 """Probabilities nearer to 0 or 1 are taken for this far away: their log odds have no end."""
 _STEPS = 60
@@ -30,57 +28,12 @@ _DONE = 1e-7
 _MANY_UNDEFINED = 0.05
 
 
-class Bins(NamedTuple):
-    """How entries are put together by their probability.
-
-    Attributes:
-        number: of bins.
-        by: `width`: equally wide from 0 to 1; `count`: as many entries in each, as far as ties and
-            the number of entries allow.
-    """
-
-    number: int = 10
-    by: Binning = "width"
-
-    def of(self, probability: Floats) -> NDArray[np.intp]:
-        """The bin (N,) of each probability in [0, 1].
-
-        Raises:
-            DataError: when there is no bin.
-        """
-        if self.number < 1:
-            raise DataError(f"{self.number} bins: expected at least 1.")
-        if self.by == "width":
-            return np.minimum((probability * self.number).astype(np.intp), self.number - 1)
-        edges = np.quantile(probability, np.arange(1, self.number) / self.number)
-        return np.searchsorted(edges, probability, side="right")
-
-    @property
-    def words(self) -> str:
-        """As it is said beside a number."""
-        how = "equal width" if self.by == "width" else "equal count"
-        return f"{self.number} bins of {how}"
-
-
-TEN_BINS = Bins()
-
-
-class Bin(NamedTuple):
-    """The entries of one bin: how many, their mean probability, and their share of positives."""
-
-    n: int
-    probability: float
-    share: float
-
-
 @dataclass(frozen=True)
 class Reliability:
     """Calibration of one classifier on one labelled set.
 
     Attributes:
-        ece: expected calibration error: mean over the entries of how far the share of positives of
-            their bin is from its mean probability. It is never negative, and a resample scatters
-            more than the set: its interval lies high.
+        ece: expected calibration error, beside what it would be if all probabilities were right.
         slope: of the log odds; NaN where a probability parts the classes, or all are equal.
         intercept: with the slope held at 1.
         brier: mean squared difference of probability and label.
@@ -89,7 +42,7 @@ class Reliability:
         cautions: why a number should not be taken at face value, in plain words.
     """
 
-    ece: Estimate
+    ece: CalibrationError
     slope: Estimate
     intercept: Estimate
     brier: Estimate
@@ -97,9 +50,13 @@ class Reliability:
     curve: tuple[Bin, ...]
     cautions: tuple[str, ...] = ()
 
-    def estimates(self) -> dict[str, Estimate]:
-        """The estimates by name, those left out that are undefined in this set."""
-        found = {name: getattr(self, name) for name in NAMES}
+    def estimates(self) -> dict[str, Estimate | CalibrationError]:
+        """The numbers by name, those left out that are undefined in this set."""
+        return {"ece": self.ece, **self.intervals()}
+
+    def intervals(self) -> dict[str, Estimate]:
+        """Those that have an interval."""
+        found: dict[str, Estimate] = {name: getattr(self, name) for name in NAMES}
         return {name: one for name, one in found.items() if not np.isnan(one.value)}
 
 
@@ -117,16 +74,15 @@ def reliability(
         target: (N,) labels, 1 = positive, 0 = negative.
         probability: (N,) probability of the positive class, in [0, 1].
         group: (N,) the group of each entry; None: every entry stands for itself.
-        generator: draws the groups.
-        bins: of the expected calibration error, the same ones in every resample.
-        rounds: how often the set is resampled.
+        generator: draws the groups, then the labels that the calibration error is held against.
+        bins: of the expected calibration error.
+        rounds: how often the set is resampled, and how often its labels are drawn.
 
     Raises:
         DataError: as `evaluate`.
     """
     labels, scores = checked(target, probability)
     index, _ = group_index(group, len(labels))
-    binned = _binned(labels, scores, bins.of(scores))
     odds = logit(np.clip(scores, CLIPPED, 1 - CLIPPED))
     start = _slopes(np.ones((1, len(labels))), labels, odds, np.array([0.0, 1.0]))[0]
     begin = start if np.isfinite(start).all() else np.array([0.0, 1.0])
@@ -135,7 +91,6 @@ def reliability(
     def measure(weights: Floats) -> Floats:
         return np.column_stack(
             (
-                _error(weights, binned),
                 _slopes(weights, labels, odds, begin)[:, 1],
                 _intercepts(weights, labels, odds),
                 weights @ errors / weights.sum(axis=1),
@@ -143,12 +98,13 @@ def reliability(
         )
 
     found = resample(measure, labels, index, generator, rounds)
-    undefined = float(np.isnan(found.drawn[:, 1]).mean())
+    undefined = float(np.isnan(found.drawn[:, 0]).mean())
     clipped = int(np.count_nonzero((scores < CLIPPED) | (scores > 1 - CLIPPED)))
     cautions = [*group_cautions(labels, index), *_cautions(start, undefined, clipped)]
     estimates = dict(zip(NAMES, found.estimates(), strict=True))
+    ece = calibration_error((labels, scores), index, generator, bins, rounds)
     curve = reliability_curve(target, scores, bins)
-    return Reliability(**estimates, bins=bins.words, curve=curve, cautions=tuple(cautions))
+    return Reliability(ece, **estimates, bins=bins.words, curve=curve, cautions=tuple(cautions))
 
 
 def reliability_curve(
@@ -165,18 +121,6 @@ def reliability_curve(
     return tuple(
         Bin(int(m.sum()), float(scores[m].mean()), float(labels[m].mean())) for m in members
     )
-
-
-def _binned(labels: Bools, scores: Floats, bin_of: NDArray[np.intp]) -> Floats:
-    """(N, B): label minus probability, in the column of each entry's bin."""
-    kept, column = np.unique(bin_of, return_inverse=True)
-    table = np.zeros((len(scores), len(kept)))
-    table[np.arange(len(scores)), column] = labels - scores
-    return table
-
-
-def _error(weights: Floats, binned: Floats) -> Floats:
-    return np.abs(weights @ binned).sum(axis=1) / weights.sum(axis=1)
 
 
 def _slopes(weights: Floats, labels: Bools, odds: Floats, start: Floats) -> Floats:

@@ -12,12 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from covidssl.errors import DataError
 from covidssl.metrics.labelled import Bools, Floats
 
 ROUNDS = 2000
 _PERCENTILES = (2.5, 97.5)
+HALF_WIDTH = float(norm.ppf(_PERCENTILES[1] / 100))
+"""Of a normal 95 % interval, in standard errors."""
 # Weights of one block of rounds: 1.6 MB, so that the passes over it stay in a core's cache.
 _BLOCK = 200_000
 

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.metrics.labelled import Bools, Floats, checked, group_index
-from covidssl.metrics.measures import NAMES, Measures, case
+from covidssl.metrics.measures import NAMES, Case, Measures, case
 from covidssl.metrics.prevalence import AtPoint
 from covidssl.metrics.resampling import ROUNDS, Estimate, resample
 
 FEW_GROUPS = 10
+"""Groups of a class below which no interval is to be trusted."""
+FEW_FOR_SHARES = 30
+"""Groups below which the interval of a share (sensitivity, PPV) covers less than it says."""
 _MANY_UNDEFINED = 0.05
 
 
@@ -94,12 +97,13 @@ def evaluate(
         rounds: how often the set is resampled.
 
     Raises:
-        DataError: when lengths differ, a value is not finite or out of range, a class is absent, or
-            there is one group only, so that nothing can be resampled.
+        DataError: when lengths differ, a value is not finite or out of range, the threshold is NaN,
+            a class is absent, or there is one group only, so that nothing can be resampled.
     """
     labels, scores = checked(target, probability)
     index, groups = group_index(group, len(labels))
-    measures = Measures(case(labels, scores, threshold))
+    judged = case(labels, scores, threshold)
+    measures = Measures(judged)
     share = labels.astype(np.float64)
 
     def measure(weights: Floats) -> Floats:
@@ -115,7 +119,13 @@ def evaluate(
         **estimates,
         groups=groups,
         skipped=found.skipped,
-        cautions=_cautions(labels, index, estimates, found.drawn),
+        cautions=tuple(
+            [
+                *group_cautions(labels, index),
+                *_of_shares(judged, index),
+                *_of_estimates(estimates, found.drawn),
+            ]
+        ),
         at_point=AtPoint(rows[:, columns]),
     )
 
@@ -132,10 +142,26 @@ def group_cautions(labels: Bools, index: NDArray[np.intp]) -> list[str]:
     return cautions
 
 
-def _cautions(
-    labels: Bools, index: NDArray[np.intp], estimates: dict[str, Estimate], drawn: Floats
-) -> tuple[str, ...]:
-    cautions = group_cautions(labels, index)
+def _of_shares(judged: Case, index: NDArray[np.intp]) -> list[str]:
+    """Which shares at the operating point rest on few groups, in one sentence."""
+    among = {
+        "sensitivity": judged.labels,
+        "specificity": ~judged.labels,
+        "PPV": judged.called,
+        "NPV": ~judged.called,
+    }
+    groups = {name: len(np.unique(index[members])) for name, members in among.items()}
+    few = [f"{name} ({n})" for name, n in groups.items() if 0 < n < FEW_FOR_SHARES]
+    if not few:
+        return []
+    return [
+        f"Fewer than {FEW_FOR_SHARES} groups stand behind {', '.join(few)}: such an interval holds "
+        f"the true share less often than in 95 %."
+    ]
+
+
+def _of_estimates(estimates: dict[str, Estimate], drawn: Floats) -> list[str]:
+    cautions = []
     flat = [name for name, e in estimates.items() if e.low == e.high]
     if flat:
         cautions.append(
@@ -151,4 +177,4 @@ def _cautions(
                 f"In {undefined:.0%} of the resamples no entry is called {what}, and they are left "
                 f"out of the interval of {name.upper()}: it is likely too narrow."
             )
-    return tuple(cautions)
+    return cautions

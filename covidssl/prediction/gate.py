@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covidssl.answers import Reason
 from covidssl.frames import Frame
-from covidssl.hounsfield import Pixels
+from covidssl.hounsfield import Pixels, to_unit
 from covidssl.lungs import Lungs
 from covidssl.noted import Noted
 from covidssl.out_of_distribution import DistanceLimit
@@ -24,7 +25,9 @@ _FEW_SLICES = 3  # below it the reader says so already
 _SAID_HERE = ("no_lungs", "odd_lungs")
 
 
-def reasons_of(ct: Volume, lungs: Lungs, cut: ScanFrames, frame: Frame) -> tuple[Reason, ...]:
+def reasons_of(
+    ct: Volume, lungs: Lungs, cut: ScanFrames, frame: Frame, learnt_from: Collection[Pixels] = ()
+) -> tuple[Reason, ...]:
     """All that speaks against an answer or asks for a second look, before any network is asked.
 
     Args:
@@ -32,10 +35,12 @@ def reasons_of(ct: Volume, lungs: Lungs, cut: ScanFrames, frame: Frame) -> tuple
         lungs: of it.
         cut: what the network will see, with what the reader said.
         frame: of the network.
+        learnt_from: kinds of pixel that it learnt from; empty where nobody knows.
     """
     read = [one for one in cut.warnings if one.code not in _SAID_HERE]
     told = [*_of_lungs(ct, lungs, cut), *read, *_of_geometry(ct, lungs)]
-    if ct.pixels is Pixels.HU and frame.pixels is Pixels.WINDOWED:
+    windowed = ct.pixels is Pixels.HU and frame.pixels is Pixels.WINDOWED
+    if windowed and Pixels.HU not in learnt_from:
         low, high = frame.window_hu
         text = f"HU seen through the window {low:g}..{high:g} of an 8-bit network"
         told.append(Noted(text, "through_window"))
@@ -54,9 +59,20 @@ def _of_lungs(ct: Volume, lungs: Lungs, cut: ScanFrames) -> Iterator[Noted]:
             yield Noted(one, "implausible_lungs")
         elif one.code in _SAID_HERE:
             yield one
-    if lungs.problem is None and ct.pixels is Pixels.WINDOWED and len(ct.array) == 1:
-        picture = np.asarray(ct.array[0], dtype=np.uint8)
-        greys = greys_of(picture, np.asarray(lungs.mask.array[0], dtype=np.bool_))
+    if lungs.problem is None and ct.pixels is not None and len(ct.array) < _FEW_SLICES:
+        yield from _of_projections(_grey(ct.array, ct.pixels), np.asarray(lungs.mask.array, bool))
+
+
+def _grey(array: NDArray[np.generic], pixels: Pixels) -> NDArray[np.uint8]:
+    """Slices (Z, Y, X) of either kind as 0..255; HU are seen through the lung window."""
+    return np.rint(255 * to_unit(array, pixels)).astype(np.uint8)
+
+
+def _of_projections(slices: NDArray[np.uint8], lungs: NDArray[np.bool_]) -> Iterator[Noted]:
+    for picture, inside in zip(slices, lungs, strict=True):
+        if not inside.any():
+            continue
+        greys = greys_of(picture, inside)
         if is_projection(greys):
             text = (
                 f"{greys.between:.0%} of the body have greys between lung and tissue, and the "

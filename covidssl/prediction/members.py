@@ -62,8 +62,7 @@ class Member:
         """Of a scan; None for a model that cannot tell."""
         if self.model.features is None:
             return None
-        of_scan = found.features.mean(0)[None]
-        return Distance(float(self.model.features.distance(of_scan)[0]), self.model.card.distance)
+        return Distance(self.model.features.of_scan(found.features), self.model.card.distance)
 
 
 def must_go_together(models: Sequence[Model], plan: AnswerPlan) -> None:
@@ -121,15 +120,20 @@ def together(members: Sequence[Said], slices: NDArray[np.int64]) -> tuple[SliceS
 
 
 def middle(distances: Sequence[Distance | None]) -> Distance | None:
-    """Of an ensemble, the distance of the member in the middle, by its own limit."""
+    """Of an ensemble, the distance of the member in the middle, by its own limit.
+
+    Members without a limit do not count, unless none has one. Of an even number it is the farther
+    one of the two in the middle.
+    """
     known = [one for one in distances if one is not None]
-    if not known:
+    ranked = [one for one in known if one.limit is not None] or known
+    if not ranked:
         return None
 
     def share(one: Distance) -> float:
         return one.found / (one.limit.limit if one.limit else 1.0)
 
-    return sorted(known, key=share)[(len(known) - 1) // 2]
+    return sorted(ranked, key=share)[len(ranked) // 2]
 
 
 def operating_point(models: Sequence[Model]) -> float:

@@ -12,6 +12,7 @@ WARNED: Mapping[str, str] = {
     "coloured": "a picture has coloured pixels: arrows or letters",
     "contrast": "the header names a contrast agent",
     "eight_bit_volume": "a volume of 8-bit grey values, whose window nobody knows",
+    "few_planes": "fewer than eight slices show lung, and the network sees volumes",
     "few_slices": "fewer than three slices",
     "inverted": "slices are meant for inverted display (MONOCHROME1)",
     "lossy": "slices were compressed with loss",
@@ -28,7 +29,8 @@ WARNED: Mapping[str, str] = {
     "sixteen_bit": "a 16-bit picture was scaled to 8 bits",
     "slab": "the scan is lower than half of an adult's lungs",
     "thick_slices": "slices are more than 5 mm apart",
-    "through_window": "HU reached a network of windowed grey values through its window",
+    "through_window": "HU reached a network of windowed grey values through its window, and it is "
+    "not known to have learnt from HU",
     "tiff_pages": "pages of a TIFF were taken for slices",
     "unlike_training": "further from the training scans than the model's limit",
 }
@@ -39,7 +41,7 @@ ABSTAINED: Mapping[str, str] = {
     "limit, where the lungs look wrong too",
     "implausible_lungs": "lungs of an impossible volume, or with two things wrong with them",
     "no_lungs": "no lungs were found: no chest, no CT, or lungs without any air left in them",
-    "projection": "a grey picture whose greys run like a radiograph's",
+    "projection": "one or two slices, and greys in them that run like a radiograph's",
 }
 """No answer unless it is forced; then it is warned about with the same reason."""
 
@@ -70,12 +72,14 @@ FAILED: Mapping[str, str] = {
     "duplicate_slices": "two slices at one place",
     "empty_file": "0 bytes",
     "gantry_tilt": "the gantry was tilted",
+    "killed": "the system ended the process that read it, twice",
     "missing_slices": "slices are missing",
     "missing_voxels": "the file with the voxels is not there",
     "mixed_orientations": "slices in several orientations",
     "mixed_sizes": "slices of several sizes",
     "mixed_spacings": "slices of several pixel spacings",
     "no_answer": "the network gives no finite number",
+    "no_ct_files": "a line of a list names what holds no CT",
     "no_dicom": "DICOM by name only",
     "no_map": "no map where one was asked for",
     "no_mask": "no mask where one was asked for",
@@ -85,6 +89,7 @@ FAILED: Mapping[str, str] = {
     "no_position": "where slices lie is not known",
     "no_spacing": "how large pixels are is not known",
     "not_finite": "NaN or infinite voxels",
+    "not_found": "a line of a list names what is not there",
     "outside_folder": "a header takes voxels from outside its folder",
     "qform_sform": "two orientations or voxel sizes (`strict`)",
     "several_acquisitions": "acquisitions that lie in each other",
@@ -94,6 +99,7 @@ FAILED: Mapping[str, str] = {
     "shifted_slices": "slices moved against each other",
     "too_big": "a picture above 36 million pixels",
     "truncated": "the file ends early",
+    "unexpected": "something went wrong that nothing above tells; the log has it whole",
     "uneven_spacing": "slices unevenly apart",
     "unreadable": "anything else that cannot be read",
     "zip_bomb": "a zip that unpacks to too much",

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from covidssl.answers import Answer, Outcome, Reason
 from covidssl.errors import ScanError
 from covidssl.lungs import segment_lungs
@@ -43,7 +41,7 @@ class Predictor:
     called by one thread, scan by scan: an answer does not depend on what else is asked.
 
     Several models must see the same frames and name the same classes. Their probability is the mean
-    of the calibrated ones; maps are those of the first.
+    of the calibrated ones; maps are those of the first, whose evidence adds up to its own logit.
 
     Raises:
         UsageError: when models cannot stand together, or the backend is not installed.
@@ -54,6 +52,8 @@ class Predictor:
         must_go_together(models, plan)
         self.models, self.plan = tuple(models), plan
         self._members = tuple(Member(model, backend_of(model, plan)) for model in models)
+        kinds = (frozenset(model.card.pixel_kinds) for model in models)
+        self._learnt_from = frozenset.intersection(*kinds)
 
     @property
     def model(self) -> Model:
@@ -75,7 +75,7 @@ class Predictor:
         card = self.model.card
         lungs = segment_lungs(ct)
         cut = frames_of_scan(ct, lungs, card.frame, card.aggregation.most_slices)
-        reasons = reasons_of(ct, lungs, cut, card.frame)
+        reasons = reasons_of(ct, lungs, cut, card.frame, self._learnt_from)
         return Prepared(ct, lungs, cut, reasons, abstaining(reasons))
 
     def answer(self, prepared: Prepared) -> Answered:
@@ -158,5 +158,4 @@ class Predictor:
         }
 
     def _maps(self, prepared: Prepared, cut: ScanFrames, said: list[Said]) -> ScanMaps:
-        weight = np.mean([one.weight for one in said[: len(self.models)]], axis=0)
-        return maps_of(self.model, prepared.ct, prepared.lungs, cut, weight)
+        return maps_of(self.model, prepared.ct, prepared.lungs, cut, said[0].weight)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, FiniteFloat
 
+from covidssl.metrics import CalibrationError
 from covidssl.report.blocks import Block, Cell, Facts, Gallery, Note, Table, plain
 from covidssl.report.curves import Curves, charts
 from covidssl.report.reading import Interval, read_json, read_picture
@@ -23,7 +24,7 @@ MEASURES = {
     "f1": "F1",
     "mcc": "Matthews' correlation",
     "brier": "Brier score (0 is best)",
-    "ece": "Expected calibration error (0 is best)",
+    "ece": "Expected calibration error (0 is best; no interval)",
     "slope": "Calibration slope (1 is right)",
     "intercept": "Calibration intercept (0 is right)",
 }
@@ -65,9 +66,15 @@ class _Subgroup(BaseModel):
     small: bool = False
 
 
+class _Error(BaseModel):
+    value: FiniteFloat
+    by_chance: FiniteFloat
+    as_large: FiniteFloat
+
+
 class _Calibration(BaseModel):
     bins: str
-    ece: Interval | None = None
+    ece: _Error | None = None
     slope: Interval | None = None
     intercept: Interval | None = None
 
@@ -182,12 +189,14 @@ def _scores(found: _Set, of: str) -> Table:
         beside: list[Cell] = [rival[name].estimate() if name in rival else None] if rival else []
         rows.append([MEASURES.get(name, name), interval.estimate(), *beside])
     more: list[tuple[str, Interval | None]] = [("AUROC, interval by DeLong", found.delong)]
+    beyond: list[Cell] = [None] if rival else []
     if found.calibration is not None:
-        names = ("ece", "slope", "intercept")
+        names = ("slope", "intercept")
         more += [(MEASURES[name], getattr(found.calibration, name)) for name in names]
-    for words, one in more:
-        if one is not None:
-            rows.append([words, one.estimate(), *([None] if rival else [])])
+    rows += [[words, one.estimate(), *beyond] for words, one in more if one is not None]
+    if found.calibration is not None and found.calibration.ece is not None:
+        ece = CalibrationError(**found.calibration.ece.model_dump())
+        rows.append([MEASURES["ece"], ece.words, *beyond])
     return Table(f"{of}Scores with 95 % intervals", columns, rows)
 
 

@@ -72,10 +72,10 @@ def robust(folder: Path) -> list[Block]:
         )
     blocks += [Note(fall.text) for fall in found.falls]
     altered = [row for row in found.rows if row.idiom in _ALTERED]
-    lines = [_line(own) for own in _by_name(altered) if any("auroc" in row.scores for row in own)]
+    lines = [_line(same) for own in _by_name(altered) for same in _by_scans(own)]
     if lines:
-        blocks.append(Chart("AUROC against severity", "severity (0: clean)", "AUROC",
-                            [_from_clean(line, found.rows) for line in lines]))  # fmt: skip
+        blocks.append(Chart("AUROC against severity", "severity (0: the same scans clean)", "AUROC",
+                            lines))  # fmt: skip
     for idiom, caption in _PARTS.items():
         own = [row for row in found.rows if row.idiom == idiom]
         if own:
@@ -96,37 +96,44 @@ def _by_name(rows: Sequence[_Row]) -> list[list[_Row]]:
     return [[row for row in rows if row.name == name] for name in names]
 
 
+def _clean(row: _Row) -> float | None:
+    """AUROC of the row's own scans as they are."""
+    if row.difference is None or "auroc" not in row.scores:
+        return None
+    return row.scores["auroc"].value - row.difference.value
+
+
+def _by_scans(rows: Sequence[_Row]) -> list[list[_Row]]:
+    """Rows of the same scans together: only they can be joined by a line."""
+    same: dict[tuple[int, float], list[_Row]] = {}
+    for row in rows:
+        clean = _clean(row)
+        if clean is not None:
+            same.setdefault((row.scans, round(clean, 9)), []).append(row)
+    return list(same.values())
+
+
 def _line(rows: Sequence[_Row]) -> Line:
-    own = [row for row in rows if "auroc" in row.scores]
-    scores = [row.scores["auroc"] for row in own]
+    """A line of the same scans that begins at their clean score, so that a fall is seen from it."""
+    clean, of = _clean(rows[0]) or 0.0, f"of {rows[0].scans} scans"
+    scores = [row.scores["auroc"] for row in rows]
     return Line(
-        words(own[0].name),
-        [float(row.severity) for row in own],
-        [one.value for one in scores],
-        [one.low for one in scores],
-        [one.high for one in scores],
+        words(rows[0].name),
+        [0.0, *(float(row.severity) for row in rows)],
+        [clean, *(one.value for one in scores)],
+        # The interval stands in the table of sets; this one is where the others begin.
+        [clean, *(one.low for one in scores)],
+        [clean, *(one.high for one in scores)],
         [
-            f"{words(row.name)} {row.amount:g} {row.unit}: {one.value:.3f} "
-            f"({one.low:.3f} to {one.high:.3f})"
-            for row, one in zip(own, scores, strict=True)
+            f"clean: {clean:.3f} {of}",
+            *(
+                f"{words(row.name)} {row.amount:g} {row.unit}: {one.value:.3f} "
+                f"({one.low:.3f} to {one.high:.3f}) {of}"
+                for row, one in zip(rows, scores, strict=True)
+            ),
         ],
         points=True,
     )
-
-
-def _from_clean(line: Line, rows: Sequence[_Row]) -> Line:
-    """A line that begins at the clean score, so that every fall is seen from there."""
-    clean = rows[0].scores.get("auroc") if rows else None
-    if clean is None:
-        return line
-    return line._replace(
-        x=[0.0, *line.x],
-        y=[clean.value, *line.y],
-        low=[clean.low, *(line.low or ())],
-        high=[clean.high, *(line.high or ())],
-        hover=[f"clean: {clean.value:.3f} ({clean.low:.3f} to {clean.high:.3f})",
-               *(line.hover or ())],
-    )  # fmt: skip
 
 
 def _parts(caption: str, rows: Sequence[_Row]) -> Table:

@@ -48,8 +48,9 @@ KINDS: dict[str, Kind] = {
         "share of the dose",
         (0.5, 0.25, 0.12, 0.06, 0.03),
         lower_dose,
-        "noise of 15 HU at full dose, variance with 1/dose (Brooks and Di Chiro 1976), spectrum "
-        "of filtered back projection (Riederer, Pelc and Chesler 1978)",
+        "noise of 15 HU at full dose in slices of 5 mm, variance with 1/(dose x thickness) (Brooks "
+        "and Di Chiro 1976), spectrum of filtered back projection (Riederer, Pelc and Chesler "
+        "1978), of which pixels show what is below their own limit",
     ),
     "blur": Kind(
         "smoother kernel",
@@ -136,8 +137,8 @@ KINDS: dict[str, Kind] = {
         "mm of each of two rods",
         (1.0, 2.0, 3.0, 5.0, 8.0),
         metal,
-        "beam hardening and photon starvation of two steel rods, projected back (De Man et al. "
-        "1999)",
+        "beam hardening (120 kV in three parts) and photon starvation of two steel rods, "
+        "projected back (De Man et al. 1999)",
     ),
     "jpeg": Kind(
         "JPEG",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from covidssl.experiments import Experiment
+from covidssl.experiments import Column, Experiment
 from covidssl.robustness.kinds import KINDS, SEVERITIES
 
 Severity = Annotated[int, Field(ge=1, le=SEVERITIES)]
@@ -35,7 +35,7 @@ class RobustnessConfig(Experiment):
     """
 
     split: str = "test"
-    by: tuple[str, ...] = ()
+    by: tuple[Column, ...] = ()
     kinds: tuple[str, ...] = tuple(KINDS)
     severities: tuple[Severity, ...] = Field(tuple(range(1, SEVERITIES + 1)), min_length=1)
     lungs: Literal["again", "kept"] = "again"

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from covidssl.datasets import Dataset, LabelledScan, read_dataset
-from covidssl.errors import DataError, UsageError
+from covidssl.errors import UsageError
 from covidssl.evaluation import Evaluation
-from covidssl.evaluation.cautions import splits_file
+from covidssl.evaluation.assigned import ALL, all_of, assigned_scans, external_dataset, grouped
 from covidssl.evaluation.external import External
 from covidssl.model import Model
 from covidssl.robustness.plan import RobustnessConfig
 from covidssl.robustness.suite import Tried
-from covidssl.splits import LEARNT_FROM, Assigned, in_runs, overlap, read_splits, splits_fingerprint
+from covidssl.splits import LEARNT_FROM, Assigned, Prints, of_nobody_known, overlap
 
 
 class SuiteSet(NamedTuple):
@@ -27,19 +26,30 @@ class SuiteSet(NamedTuple):
     Attributes:
         name: as it was given; `internal` for the data that the model was trained on.
         dataset: all of it.
-        assigned: the scans that are tried.
-        of: how many there were to choose from.
+        assigned: every scan of it with its split.
+        split: that is tried, or some of it.
+        scans: that are tried.
     """
 
     name: str
     dataset: Dataset
     assigned: tuple[Assigned, ...]
-    of: int
+    split: str
+    scans: tuple[LabelledScan, ...]
 
     @property
-    def scans(self) -> list[LabelledScan]:
-        """What is read."""
-        return [one.scan for one in self.assigned]
+    def of(self) -> int:
+        """How many scans there were to choose from."""
+        return sum(one.split == self.split for one in self.assigned)
+
+    @property
+    def beside(self) -> list[LabelledScan]:
+        """Scans that are not tried, but tell whether the order of files carries patients."""
+        if not of_nobody_known(self.assigned):
+            return []
+        tried = {scan.name for scan in self.scans}
+        of_split = (one.scan for one in self.assigned if one.split == self.split)
+        return [scan for scan in of_split if scan.name not in tried]
 
 
 INTERNAL = "internal"
@@ -60,29 +70,38 @@ def tested_sets(
     """
     if any(one.name.casefold() == INTERNAL for one in externals):
         raise UsageError(f"--external {INTERNAL}: the model's own data are called so.")
-    positive = model.card.classes[1]
-    dataset = read_dataset(data, positive)
-    assigned = _split(config, run_folder, dataset, model.card.splits)
-    found = [_thinned(INTERNAL, dataset, assigned, config.most_scans)]
+    dataset = read_dataset(data, model.card.classes[1])
+    assigned = assigned_scans(config.split, run_folder, dataset, model.card.splits)
+    found = [_thinned(INTERNAL, dataset, assigned, config.split, config.most_scans)]
     for one in externals:
-        other = read_dataset(one.path, positive)
-        found.append(_thinned(one.name, other, _all(other), config.most_scans))
+        other = external_dataset(one, model)
+        found.append(_thinned(one.name, other, all_of(other), ALL, config.most_scans))
     return found
 
 
 def as_evaluation(
-    model: Model, tested: SuiteSet, tried: Tried, logit: NDArray[np.float64], run_length: int
+    model: Model, tested: SuiteSet, tried: Tried, prints: Prints, config: RobustnessConfig
 ) -> Evaluation:
-    """The scans that could be read with logits (S,) of theirs, as an evaluation has them.
+    """The scans that could be read with their clean logits, in the groups of an evaluation.
 
-    Neighbouring files stand for patients where nobody is known and file order carries patients.
-    What each scan is (`OneScan.facts`) stands beside the columns of its table.
+    What each scan is (`OneScan.facts`) stands beside the columns of its table that are asked for.
+
+    Args:
+        model: that gave the logits.
+        tested: the set.
+        tried: what was found of it.
+        prints: of the whole split, see `SuiteSet.beside`.
+        config: of the suite.
     """
-    grouped = {one.scan.name: one for one in in_runs(tested.assigned, tried.prints, run_length)}
+    in_groups = grouped(tested.assigned, tested.split, prints, config.run_length)
+    by_name = {one.scan.name: one for one in in_groups}
     scans = tuple(
-        replace(grouped[scan.name], scan=replace(scan, columns={**found.facts, **scan.columns}))
+        replace(
+            by_name[scan.name], scan=replace(scan, columns=_columns(scan, found.facts, config.by))
+        )
         for scan, found in zip(tried.scans, tried.found, strict=True)
     )
+    logit = tried.logit[0]
     return Evaluation(
         scans=scans,
         target=np.array([int(scan.positive) for scan in tried.scans], dtype=np.int64),
@@ -97,51 +116,26 @@ def as_evaluation(
 
 def learnt_among(model: Model, tested: SuiteSet, tried: Tried) -> str:
     """Which scans were learnt from, in words; empty for none, or where it cannot be known."""
-    (split,) = {one.split for one in tested.assigned}
-    if model.learnt is None or split in LEARNT_FROM:
+    if model.learnt is None or tested.split in LEARNT_FROM:
         return ""
     found = overlap(model.learnt, tried.prints, (scan.name for scan in tried.scans))
     return f"{tested.name}: {found}" if found.names else ""
 
 
-def _split(
-    config: RobustnessConfig, run_folder: Path, dataset: Dataset, fingerprint: str
-) -> list[Assigned]:
-    if config.split == "all":
-        return _all(dataset)
-    file = splits_file(run_folder)
-    if file is None:
-        raise UsageError(
-            f"{run_folder}: has no splits.csv. Give the fine-tuning run, or --split all for data "
-            f"that it has not learnt from."
-        )
-    assigned = read_splits(file, dataset)
-    if fingerprint and fingerprint != splits_fingerprint(assigned):
-        raise DataError(
-            f"{file}: is not the split that the model was trained on, so that its '{config.split}' "
-            f"may have been learnt from. Give the run's own splits.csv back, or train again."
-        )
-    wanted = [one for one in assigned if one.split == config.split]
-    if not wanted:
-        found = ", ".join(sorted({one.split for one in assigned}))
-        raise UsageError(f"{file}: no split '{config.split}'; found {found}.")
-    return wanted
-
-
-def _all(dataset: Dataset) -> list[Assigned]:
-    return [Assigned(scan, scan.patient or scan.name, "all") for scan in dataset.scans]
+def _columns(scan: LabelledScan, facts: Mapping[str, str], asked: Sequence[str]) -> dict[str, str]:
+    return {name: scan.columns[name] for name in asked if name in scan.columns} | dict(facts)
 
 
 def _thinned(
-    name: str, dataset: Dataset, assigned: Sequence[Assigned], most: int | None
+    name: str, dataset: Dataset, assigned: Sequence[Assigned], split: str, most: int | None
 ) -> SuiteSet:
     """At most so many scans, each class by its share, evenly over the files."""
-    chosen = list(assigned)
-    if most is not None and len(assigned) > most:
+    chosen = [one.scan for one in assigned if one.split == split]
+    if most is not None and len(chosen) > most:
         kept: set[int] = set()
         for positive in (False, True):
-            places = [k for k, one in enumerate(assigned) if one.scan.positive == positive]
-            count = min(len(places), max(1, round(most * len(places) / len(assigned))))
+            places = [k for k, scan in enumerate(chosen) if scan.positive == positive]
+            count = min(len(places), max(1, round(most * len(places) / len(chosen))))
             kept |= {places[int(row)] for row in np.linspace(0, len(places) - 1, count).round()}
-        chosen = [assigned[k] for k in sorted(kept)]
-    return SuiteSet(name, dataset, tuple(chosen), len(assigned))
+        chosen = [chosen[k] for k in sorted(kept)]
+    return SuiteSet(name, dataset, tuple(assigned), split, tuple(chosen))

@@ -50,8 +50,8 @@ def thicker(scan: Opened, thickness_mm: float, _key: Key) -> Volume:
     Raises:
         DoesNotApplyError: for a single picture, slices as far apart already, or a stack less thick.
     """
-    ct = scan.ct
-    z_mm = must_be_a_stack(ct, scale_of(scan).z)
+    ct, scale = scan.ct, scale_of(scan)
+    z_mm = must_be_a_stack(ct, scale.z)
     if thickness_mm <= z_mm:
         raise DoesNotApplyError(
             f"{ct.source}: slices are {z_mm:.3g} mm apart already, {thickness_mm:g} mm is no more"
@@ -71,7 +71,10 @@ def thicker(scan: Opened, thickness_mm: float, _key: Key) -> Volume:
         affine = affine.copy()
         affine[:3, 3] += affine[:3, 2] * (ratio / 2 - 0.5)
         affine[:3, 2] *= ratio
-    spacing = None if ct.spacing_mm is None else (ct.spacing_mm[0] * ratio, *ct.spacing_mm[1:])
+    spacing = ct.spacing_mm
+    # A spacing that was not believed (1 x 1 x 1 mm of 8-bit slices) must not come to look measured.
+    if spacing is not None and not scale.assumed:
+        spacing = (spacing[0] * ratio, *spacing[1:])
     return replace(ct, array=np.stack(planes), affine=affine, spacing_mm=spacing)
 
 

@@ -19,7 +19,6 @@ from covidssl.altering import (
     under,
 )
 from covidssl.datasets import LabelledScan
-from covidssl.duplicates import picture_hash, voxels_digest
 from covidssl.each_scan import (
     Dropped,
     Kept,
@@ -29,18 +28,17 @@ from covidssl.each_scan import (
     read_kept,
     write_kept,
 )
-from covidssl.errors import ScanError
-from covidssl.hounsfield import Pixels, to_unit
+from covidssl.errors import DataError, ScanError
+from covidssl.hounsfield import Pixels
+from covidssl.labelled_frames import ScanPrint, print_of
 from covidssl.model import CLASSIFIER, Model
-from covidssl.rivals import thumbnail_features
 from covidssl.robustness.attack import Attack, attacked_logit
 from covidssl.robustness.kinds import KINDS, corruptions
 from covidssl.robustness.plan import RobustnessConfig
 from covidssl.robustness.scale import scale_of
-from covidssl.scan_frames import slices_with_lung
 from covidssl.splits import Prints
 
-_CACHE = 1  # raise it when what is kept of a scan changes
+_CACHE = 2  # raise it when what is kept of a scan changes
 _DECIDE = {"seed", "kinds", "severities", "lungs", "attack_hu", "attack_grey", "attack_steps"}
 CLEAN, ATTACK = "clean", "attack"
 UNEXPECTED = "unexpected "
@@ -115,15 +113,13 @@ class OneScan(NamedTuple):
         logit: (C,) a condition; NaN where there is none.
         reasons: why there is none, by the place of the condition.
         facts: what the scan is, name to value, for subpopulations.
-        hash, voxels, thumbnail: by which it is known again.
+        known_by: by what it is known again.
     """
 
     logit: NDArray[np.float64]
     reasons: dict[int, str]
     facts: dict[str, str]
-    hash: NDArray[np.uint8]
-    voxels: str
-    thumbnail: NDArray[np.float32]
+    known_by: ScanPrint
 
 
 class Tried(NamedTuple):
@@ -141,12 +137,7 @@ class Tried(NamedTuple):
     @property
     def prints(self) -> Prints:
         """By which the scans are known again."""
-        return Prints(
-            tuple(scan.name for scan in self.scans),
-            np.stack([one.hash for one in self.found]),
-            tuple(one.voxels for one in self.found),
-            np.stack([one.thumbnail for one in self.found]),
-        )
+        return _as_prints(self.scans, [one.known_by for one in self.found])
 
 
 def try_scans(
@@ -185,15 +176,72 @@ def try_scan(suite: Suite, scan: LabelledScan) -> OneScan:
     attacked = [
         attacked_logit(suite.model, seen, scan.positive, attack, key) for attack in suite.attacks
     ]
-    slices = slices_with_lung(seen.lungs, suite.model.card.aggregation.most_slices)
-    unit = to_unit(seen.ct.array[slices], seen.ct.pixels or Pixels.WINDOWED)
     return OneScan(
         np.array([*altered.logit, *attacked], dtype=np.float64),
         altered.reasons,
         _facts(seen),
-        picture_hash(unit[len(unit) // 2]),
-        voxels_digest(seen.ct.array),
-        np.mean([thumbnail_features(plane) for plane in unit], axis=0).astype(np.float32),
+        _print_of(suite.model, seen),
+    )
+
+
+def prints_beside(
+    suite: Suite, scans: Sequence[LabelledScan], folder: Path | None, progress: Progress
+) -> Prints | None:
+    """By what further scans are known again, which are read but not tried.
+
+    None where there are none, or not one of them can be read.
+
+    Args:
+        suite: whose model looks at the scans.
+        scans: to read.
+        folder: as of `try_scans`.
+        progress: shows how far it is.
+
+    Raises:
+        CovidsslError: when the disk is full.
+    """
+    if not scans:
+        return None
+
+    def read(scan: LabelledScan) -> ScanPrint:
+        file = _file_of(suite, scan, folder, "print")
+        known = read_kept(file, _print_from_kept) if file else None
+        if known is None:
+            known = _print_of(suite.model, opened(scan))
+            if file:
+                write_kept(file, _print_to_keep(known))
+        return known
+
+    try:
+        found, _ = read_each(scans, read, "reading scans that are not tried", progress)
+    except DataError:
+        return None
+    return _as_prints([scan for scan, _ in found], [one for _, one in found])
+
+
+def joined(prints: Prints, more: Prints | None) -> Prints:
+    """Prints of scans, and of others after them."""
+    if more is None:
+        return prints
+    return Prints(
+        prints.names + more.names,
+        np.concatenate((prints.hashes, more.hashes)),
+        prints.voxels + more.voxels,
+        np.concatenate((prints.thumbnails, more.thumbnails)),
+    )
+
+
+def _print_of(model: Model, scan: Opened) -> ScanPrint:
+    card = model.card
+    return print_of(scan.ct, scan.lungs, card.frame, card.aggregation.most_slices)
+
+
+def _as_prints(scans: Sequence[LabelledScan], known: Sequence[ScanPrint]) -> Prints:
+    return Prints(
+        tuple(scan.name for scan in scans),
+        np.stack([one.hash for one in known]),
+        tuple(one.voxels for one in known),
+        np.stack([one.thumbnail for one in known]),
     )
 
 
@@ -213,33 +261,35 @@ def _facts(scan: Opened) -> dict[str, str]:
 
 
 def _kept_or_tried(suite: Suite, scan: LabelledScan, folder: Path | None) -> OneScan:
-    if folder is None:
-        return try_scan(suite, scan)
-    card = suite.model.card
-    made_by = (
-        _CACHE,
-        card.files[CLASSIFIER],
-        card.model_dump(mode="json", include={"frame", "aggregation"}),
-        suite.config.model_dump(mode="json", include=_DECIDE),
-        scan.positive,
-    )
-    file = folder / f"{key_of([scan], *made_by)}.safetensors"
-    one = read_kept(file, _from_kept)
+    decide = suite.config.model_dump(mode="json", include=_DECIDE)
+    file = _file_of(suite, scan, folder, decide, scan.positive)
+    one = read_kept(file, _from_kept) if file else None
     if one is None:
         one = try_scan(suite, scan)
-        if not any(UNEXPECTED in reason for reason in one.reasons.values()):
+        if file and not any(UNEXPECTED in reason for reason in one.reasons.values()):
             write_kept(file, _to_keep(one))
     return one
 
 
+def _file_of(
+    suite: Suite, scan: LabelledScan, folder: Path | None, *made_by: object
+) -> Path | None:
+    """Where what is found of a scan is kept; None for nowhere."""
+    if folder is None:
+        return None
+    card = suite.model.card
+    seen_by = card.model_dump(mode="json", include={"frame", "aggregation"})
+    key = key_of([scan], _CACHE, card.files[CLASSIFIER], seen_by, *made_by)
+    return folder / f"{key}.safetensors"
+
+
 def _to_keep(one: OneScan) -> Kept:
-    arrays: dict[str, NDArray[Any]] = {
-        "logit": one.logit,
-        "hash": one.hash,
-        "thumbnail": one.thumbnail,
-    }
+    known = _print_to_keep(one.known_by)
     reasons = [[place, text] for place, text in one.reasons.items()]
-    return Kept(arrays, {"reasons": reasons, "facts": one.facts, "voxels": one.voxels})
+    return Kept(
+        {"logit": one.logit, **known.arrays},
+        {"reasons": reasons, "facts": one.facts, **known.notes},
+    )
 
 
 def _from_kept(kept: Kept) -> OneScan:
@@ -248,7 +298,15 @@ def _from_kept(kept: Kept) -> OneScan:
         arrays["logit"],
         {int(place): str(text) for place, text in notes["reasons"]},
         dict(notes["facts"]),
-        arrays["hash"],
-        notes["voxels"],
-        arrays["thumbnail"],
+        _print_from_kept(kept),
     )
+
+
+def _print_to_keep(known: ScanPrint) -> Kept:
+    arrays: dict[str, NDArray[Any]] = {"hash": known.hash, "thumbnail": known.thumbnail}
+    return Kept(arrays, {"voxels": known.voxels})
+
+
+def _print_from_kept(kept: Kept) -> ScanPrint:
+    arrays, notes = kept
+    return ScanPrint(arrays["hash"], notes["voxels"], arrays["thumbnail"])

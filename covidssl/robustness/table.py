@@ -16,7 +16,7 @@ from covidssl.errors import DataError
 from covidssl.evaluation import Evaluation
 from covidssl.evaluation.scoring import Bootstrap
 from covidssl.evaluation.subgroups import subgroups
-from covidssl.metrics import Estimate, evaluate, paired_difference
+from covidssl.metrics import Estimate, Part, combined, evaluate
 from covidssl.robustness.suite import ATTACK, CLEAN, Condition
 
 Idiom = Literal["evaluation set", "subpopulation", "transformation", "attack"]
@@ -59,6 +59,13 @@ class Row(NamedTuple):
     changed: float | None = None
     moved: float | None = None
     note: str = ""
+
+    @property
+    def clean(self) -> float | None:
+        """AUROC of the same scans clean; None where that is not what this row is held against."""
+        if not self.severity or self.difference is None or "auroc" not in self.scores:
+            return None
+        return self.scores["auroc"].value - self.difference.value
 
     def as_json(self) -> dict[str, Any]:
         """For a JSON file."""
@@ -200,7 +207,10 @@ def _of_condition(
     scores, note = _scores(target, said, clean, group, bootstrap)
     difference = None
     if "auroc" in scores:
-        difference = paired_difference(target, (said, before), group, bootstrap.generator())
+        parts = (Part(said, clean.threshold, 1.0), Part(before, clean.threshold, -1.0))
+        difference = combined(
+            target, parts, group, bootstrap.generator(), "auroc", bootstrap.rounds
+        )
     point = clean.threshold
     return Row(
         answers.set, "attack" if condition.kind == ATTACK else "transformation",

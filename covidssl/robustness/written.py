@@ -35,11 +35,11 @@ def warnings_of(
         said += [f"{name}: {text}." for text in learnt]
         if dropped:
             said.append(
-                f"{name}: {len(dropped)} of {len(one.tested.assigned)} scans could not be scored; "
+                f"{name}: {len(dropped)} of {len(one.tested.scans)} scans could not be scored; "
                 f"first: {dropped[0][0]}: {dropped[0][1].removeprefix(f'{dropped[0][0]}: ')}"
             )
-        if one.tested.of > len(one.tested.assigned):
-            said.append(f"{name}: {len(one.tested.assigned)} of {one.tested.of} scans were tried.")
+        if one.tested.of > len(one.tested.scans):
+            said.append(f"{name}: {len(one.tested.scans)} of {one.tested.of} scans were tried.")
     auroc = clean.scores.get("auroc")
     if auroc is None or auroc.low <= 0.5:
         said.append("The clean AUROC is not told from chance: that it does not fall says nothing.")
@@ -78,7 +78,7 @@ def panels_of(rows: Sequence[Row], conditions: Sequence[Condition]) -> list[Pane
     """A panel for each kind that has a score."""
     panels = []
     for kind in dict.fromkeys(one.kind for one in conditions if one.kind != CLEAN):
-        own = [row for row in rows if row.name == kind and "auroc" in row.scores and row.severity]
+        own = [row for row in rows if row.name == kind and row.clean is not None]
         if own:
             panels.append(
                 Panel(
@@ -86,6 +86,8 @@ def panels_of(rows: Sequence[Row], conditions: Sequence[Condition]) -> list[Pane
                     own[0].unit,
                     [row.amount for row in own],
                     [row.scores["auroc"] for row in own],
+                    # Rounded, so that the same scans are known by the same score.
+                    [round(row.clean, 9) for row in own if row.clean is not None],
                     own[0].idiom == "attack",
                 )
             )

@@ -30,7 +30,13 @@ from covidssl.splits.learnt import (
 from covidssl.splits.learnt_file import read_learnt, save_learnt
 from covidssl.splits.plan import Assigned, SplitPlan, group_kind
 from covidssl.splits.prints import Prints
-from covidssl.splits.runs import blocks_for, groups_of_scans, in_runs, widest_gap
+from covidssl.splits.runs import (
+    blocks_for,
+    groups_of_scans,
+    in_runs,
+    of_nobody_known,
+    widest_gap,
+)
 
 __all__ = [
     "LEARNT_FROM",
@@ -51,6 +57,7 @@ __all__ = [
     "group_kind",
     "groups_of_scans",
     "in_runs",
+    "of_nobody_known",
     "leakage_in_words",
     "leaks",
     "learnt_from",

@@ -50,12 +50,7 @@ def in_runs(assigned: Sequence[Assigned], prints: Prints, run_length: int) -> li
         prints: of the scans that could be read.
         run_length: files of a run.
     """
-    sizes = Counter(one.group for one in assigned)
-    single = {
-        one.scan.name
-        for one in assigned
-        if not one.scan.patient and one.group == one.scan.name and sizes[one.group] == 1
-    }
+    single = of_nobody_known(assigned)
     found = order_of([one.scan for one in assigned if one.scan.name in single], prints)
     if found is None or not found[1].carries_patients:
         return list(assigned)
@@ -67,6 +62,16 @@ def in_runs(assigned: Sequence[Assigned], prints: Prints, run_length: int) -> li
         replace(one, group=run_of[one.scan.name]) if one.scan.name in single else one
         for one in assigned
     ]
+
+
+def of_nobody_known(assigned: Sequence[Assigned]) -> set[str]:
+    """Names of scans without a patient that are in no group with others."""
+    sizes = Counter(one.group for one in assigned)
+    return {
+        one.scan.name
+        for one in assigned
+        if not one.scan.patient and one.group == one.scan.name and sizes[one.group] == 1
+    }
 
 
 def order_of(

@@ -28,7 +28,7 @@ function told(where, settings) {
   const values = where.values.map((entry, index) => {
     const unit = settings.volumes[index]?.unit ?? "";
     const value = Number.isInteger(entry.value) ? entry.value : Number(entry.value).toFixed(3);
-    const name = index === 0 ? "" : document.querySelectorAll(".map legend")[index - 1].textContent + " ";
+    const name = index === 0 ? "" : document.querySelectorAll(".map .name")[index - 1].textContent + " ";
     return `${name}${value}${unit ? " " + unit : ""}`;
   });
   document.body.dataset.voxel = [x, y, z].join(" ");
@@ -127,7 +127,7 @@ async function start() {
   };
   await viewer.loadVolumes(settings.volumes.map((volume, index) => ({
     url: new URL(volume.url, location.href).href, name: volume.url, colormap: volume.colormap,
-    cal_min: volume.low, cal_max: volume.high, opacity: index === 0 ? 1 : 0.5,
+    colormapNegative: volume.below, cal_min: volume.low, cal_max: volume.high, opacity: index === 0 ? 1 : 0.5,
   })));
   viewer.setSliceType(viewer.sliceTypeMultiplanar);
   listen([...windows(viewer, settings), ...planes(viewer), ...maps(viewer), ...cursor(viewer)]);

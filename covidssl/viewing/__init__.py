@@ -1,17 +1,19 @@
 """A scan and maps of it in the browser of this machine: three planes, one cursor.
 
-`shown` turns them into NIfTI in memory, `library` finds NiiVue, `page` writes the page, `server`
-gives all of it to this machine alone.
+`plan` says how the scan is read, `shown` turns all into NIfTI in memory, `library` finds NiiVue,
+`page` writes the page, `server` gives all of it to this machine alone.
 """
 
 from covidssl.viewing.library import viewer_library
 from covidssl.viewing.page import pages_of
+from covidssl.viewing.plan import ViewConfig
 from covidssl.viewing.server import Serving, serving
-from covidssl.viewing.shown import Shown, shown_map, shown_scan
+from covidssl.viewing.shown import Looked, shown_map, shown_scan
 
 __all__ = [
+    "Looked",
     "Serving",
-    "Shown",
+    "ViewConfig",
     "pages_of",
     "serving",
     "shown_map",

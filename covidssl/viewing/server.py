@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -120,7 +121,8 @@ def _handler(files: Mapping[str, File], secret: str) -> type[BaseHTTPRequestHand
                 self.wfile.write(file.content)
 
         def _found(self) -> tuple[HTTPStatus, File]:
-            if self.headers.get_all("Host") != [f"{_HOST}:{self.connection.getsockname()[1]}"]:
+            port = self.connection.getsockname()[1]
+            if self.headers.get_all("Host") not in [[name] for name in _own_names(port)]:
                 return HTTPStatus.MISDIRECTED_REQUEST, _TEXT
             start, _, rest = self.path.removeprefix("/").partition("/")
             if not hmac.compare_digest(start.encode(), secret.encode()):
@@ -129,6 +131,11 @@ def _handler(files: Mapping[str, File], secret: str) -> type[BaseHTTPRequestHand
             return (HTTPStatus.NOT_FOUND, _TEXT) if file is None else (HTTPStatus.OK, file)
 
     return Handler
+
+
+def _own_names(port: int) -> tuple[str, ...]:
+    """What a browser calls this server: at the usual port of HTTP, without the port too."""
+    return (f"{_HOST}:{port}", _HOST) if port == HTTP_PORT else (f"{_HOST}:{port}",)
 
 
 _TEXT = File(b"covidssl view: not here.\n", "text/plain; charset=utf-8")

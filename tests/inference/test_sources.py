@@ -100,3 +100,9 @@ def test_of_series_that_share_a_folder_one_is_sought(tmp_path: Path) -> None:
     assert [scan.name for scan in sought.scans] == ["both#1"]
     assert "passed over for both#1" in sought.passed_over["both#2"]
     assert len(seek([tmp_path], all_series=True).scans) == 2
+
+
+def test_a_name_in_a_list_can_do_nothing_to_its_reader(tmp_path: Path) -> None:
+    write_pictures(tmp_path, 1)
+    given = write_list(tmp_path / "list.csv", 'path,name\n00.png,"\x1b[2J\u202egnp"\n')
+    assert names(given) == [r"\x1b[2J\u202egnp"]

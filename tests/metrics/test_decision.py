@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from covidssl.errors import DataError
 from covidssl.metrics import Asked, decision_curve
+from covidssl.metrics.resampling import draws
 from covidssl.randomness import numpy_generator
 
 
@@ -57,6 +58,31 @@ def test_intervals_agree_with_a_plain_bootstrap() -> None:
         drawn.append(hits - np.mean(called & (target[rows] == 0)) * 0.4 / 0.6)
     found = decision_curve(target, probability, None, numpy_generator(44), Asked([0.4]))
     assert found.model[0, 1:] == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=0.02)
+
+
+def test_intervals_are_the_percentiles_of_the_very_resamples() -> None:
+    target, probability = example(120)
+    called = probability >= 0.4
+    weights = np.concatenate(list(draws(np.arange(120), numpy_generator(42), 300)))
+    hits, alarms = weights @ (called & (target == 1)), weights @ (called & (target == 0))
+    model = (hits - alarms * 0.4 / 0.6) / 120
+    everyone = (weights @ target - weights @ (1 - target) * 0.4 / 0.6) / 120
+    found = curve_of(target, probability, 0.4)
+    for row, drawn in (
+        (found.model, model),
+        (found.treat_all, everyone),
+        (found.gain, model - np.maximum(everyone, 0)),
+    ):
+        assert row[0, 1:] == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=1e-12)
+
+
+@pytest.mark.parametrize("at", [0.29, 0.3, 0.6])
+def test_a_probability_at_the_threshold_is_acted_on(at: float) -> None:
+    found = curve_of(np.array([1, 0, 0, 0]), np.array([at, 0.01, 0.01, 0.01]), at)
+    assert found.model[0, 0] == 0.25
+    of_all = curve_of(np.array([1, 0, 0, 0]), np.array([at, 0.001, 0.001, 0.001]))
+    assert of_all.model[round(100 * at) - 1, 0] == 0.25
+    assert of_all.model[round(100 * at), 0] == 0
 
 
 def test_perfect_classifier_gains_the_prevalence_at_every_threshold() -> None:

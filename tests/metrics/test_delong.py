@@ -148,10 +148,19 @@ def test_perfect_separation_has_no_width_and_says_so() -> None:
     assert "cannot show errors that did not happen" in found.cautions[-1]
 
 
+def test_separation_the_wrong_way_round_says_so_too() -> None:
+    target = np.repeat([0, 1], 20)
+    found = delong_interval(target, 0.8 - 0.6 * target)
+    assert found.estimate.value == 0
+    assert "the classes are parted without an error" in found.cautions[-1]
+
+
 def test_equal_scores_are_chance_without_width() -> None:
     found = delong_interval(np.repeat([0, 1], 20), np.full(40, 0.5))
     assert tuple(found.estimate) == (0.5, 0.5, 0.5)
-    assert found.cautions
+    (caution,) = found.cautions
+    assert "every scan adds the same to the area" in caution
+    assert "without an error" not in caution
 
 
 def test_interval_stays_within_zero_and_one() -> None:

@@ -12,6 +12,7 @@ from scipy.stats import permutation_test as scipy_permutation
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
 
 from covidssl.errors import DataError
 from covidssl.metrics import holm, mcnemar_test, paired_delong, permutation_test
@@ -55,6 +56,26 @@ def test_p_of_the_accuracy_agrees_with_scipy() -> None:
     found = permuted(target, both, metric="accuracy")
     assert found.difference.value == pytest.approx(peer.statistic)
     assert found.p_value == pytest.approx(peer.pvalue, abs=0.02)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_p_is_two_sided_whichever_classifier_comes_first(turned: bool) -> None:
+    target, both = in_groups(40, 1, seed=15)[:2]
+    given = both[::-1] if turned else both
+    right = [((one >= 0.5) == target).astype(float) for one in given]
+    peer = scipy_permutation(
+        right,
+        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=9999,
+        vectorized=True,
+        batch=500,
+        rng=numpy_generator(4),
+    )
+    found = permuted(target, given, metric="accuracy")
+    assert 0.2 < peer.pvalue < 0.5  # one side alone would give half of it
+    assert found.p_value == pytest.approx(peer.pvalue, abs=0.02)
+    assert (found.difference.value < 0) == turned
 
 
 def test_p_of_the_area_is_about_delongs() -> None:
@@ -134,6 +155,20 @@ def test_mcnemar_agrees_with_statsmodels(kind: str) -> None:
     assert found.difference.low < found.difference.value < found.difference.high
     if kind == "corrected":
         assert found.statistic == pytest.approx(peer.statistic)
+
+
+def test_mcnemars_interval_is_walds_for_paired_shares() -> None:
+    target, both = example(200)
+    right = [(one >= at) == target for one, at in zip(both, (0.5, 0.45), strict=True)]
+    difference = right[0].astype(float) - right[1]
+    found = mcnemar_test(target, both, thresholds=(0.5, 0.45)).difference
+    n10, n01 = np.sum(difference == 1), np.sum(difference == -1)
+    half = 1.959964 * np.sqrt(n10 + n01 - (n10 - n01) ** 2 / 200) / 200
+    assert abs(n10 - n01) > 5  # so that the square counts
+    assert found.high - found.value == pytest.approx(half, rel=1e-6)
+    # statsmodels divides by one entry less.
+    low, high = DescrStatsW(difference).zconfint_mean()
+    assert found.high - found.low == pytest.approx((high - low) * np.sqrt(199 / 200), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["exact", "corrected"])

@@ -10,7 +10,8 @@ from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve
 
 from covidssl.errors import DataError
-from covidssl.metrics import Bins, Reliability, reliability, reliability_curve
+from covidssl.metrics import Bins, CalibrationError, Reliability, reliability, reliability_curve
+from covidssl.metrics.binned import calibration_error
 from covidssl.randomness import numpy_generator
 
 
@@ -107,12 +108,30 @@ def test_slopes_of_resamples_are_those_of_statsmodels() -> None:
         assert intercept == pytest.approx(large.params[0], abs=1e-5)
 
 
+def test_curve_and_error_count_the_same_entries_at_the_edges_of_bins() -> None:
+    target = np.tile([0, 1], 20)
+    on_edges = np.tile([0.0, 0.1, 0.3, 0.6, 0.7, 1.0, 0.29, 0.59], 5)
+    # A bin holds its lower edge; 3 * 0.1, 6 * 0.1 and 29 * 0.01 are not what a table reads.
+    assert Bins().of(on_edges[:8]).tolist() == [0, 1, 3, 6, 7, 9, 2, 5]
+    curve = reliability_curve(target, on_edges)
+    assert [one.n for one in curve] == [5, 5, 5, 5, 5, 5, 5, 5]
+    gaps = [one.n * abs(one.share - one.probability) for one in curve]
+    assert judged(target, on_edges).ece.value == pytest.approx(sum(gaps) / 40)
+
+
+@pytest.mark.parametrize("number", [10, 15, 49, 100])
+def test_every_lower_edge_lies_in_its_own_bin(number: int) -> None:
+    edges = np.array([k / number for k in range(number)])
+    assert Bins(number).of(edges).tolist() == list(range(number))
+    assert Bins(number).of(np.nextafter(edges[1:], 0)).tolist() == list(range(number - 1))
+
+
 def test_intervals_by_patient_are_wider() -> None:
     target, probability = (np.repeat(one, 6) for one in example(60))
     patients = [f"p{k // 6}" for k in range(360)]
     by_entry, by_patient = judged(target, probability), judged(target, probability, patients)
-    for name, one in by_entry.estimates().items():
-        other = by_patient.estimates()[name]
+    for name, one in by_entry.intervals().items():
+        other = by_patient.intervals()[name]
         assert other.high - other.low > 1.5 * (one.high - one.low), name
 
 
@@ -169,3 +188,72 @@ def test_no_bins_are_refused() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match="both classes are needed"):
         judged(np.ones(4, int), np.full(4, 0.5))
+
+
+# The calibration error against chance
+
+
+def error_of(
+    target: NDArray, probability: NDArray, patients: NDArray, seed: int
+) -> CalibrationError:
+    case = (target == 1, probability)
+    return calibration_error(case, patients, numpy_generator(seed), Bins(), 200)
+
+
+def of_patients(seed: int, sure: float = 1.0) -> tuple[NDArray, NDArray, NDArray]:
+    """Five scans of each of 40 patients, of one label a patient; honest where `sure` is 1."""
+    generator = numpy_generator(seed, 77)
+    patients = np.repeat(np.arange(40), 5)
+    target = generator.integers(0, 2, 40)[patients]
+    seen = 1.5 * target + np.sqrt(0.5) * generator.normal(size=40)[patients]
+    seen = seen + np.sqrt(0.5) * generator.normal(size=200)
+    return target, expit(sure * (1.5 * seen - 1.5**2 / 2)), patients
+
+
+def test_honest_probabilities_are_called_off_no_more_often_than_said() -> None:
+    low = [error_of(*of_patients(seed), seed).as_large <= 0.05 for seed in range(150)]
+    # 5 % of 150 is 7.5, with a standard deviation of 2.7; scans drawn one by one give 40.
+    assert 1 <= sum(low) <= 17
+
+
+def test_probabilities_that_are_too_sure_are_beyond_chance() -> None:
+    found = [error_of(*of_patients(seed, sure=3.0), seed) for seed in range(20)]
+    assert np.mean([one.as_large <= 0.05 for one in found]) > 0.8
+    assert all(one.value > one.by_chance for one in found)
+
+
+def test_error_by_chance_is_the_one_that_honest_sets_have() -> None:
+    found = [error_of(*of_patients(seed), seed) for seed in range(150)]
+    by_chance = np.mean([one.by_chance for one in found])
+    assert np.mean([one.value for one in found]) == pytest.approx(by_chance, rel=0.08)
+
+
+def test_draws_of_labels_are_written_out() -> None:
+    target, probability = example(50)
+    generator = numpy_generator(32)
+    generator.integers(0, 50, (200, 50), dtype=np.int32)  # the bootstrap's, before
+    edges = np.arange(1, 10) / 10
+    which = np.searchsorted(edges, probability, side="right")
+
+    def error(labels: NDArray) -> float:
+        gaps = [np.sum((labels - probability)[which == k]) for k in range(10)]
+        return float(np.abs(gaps).sum() / 50)
+
+    drawn = [error(row < probability) for row in generator.random((200, 50))]
+    as_large = (1 + np.sum(np.array(drawn) >= error(target))) / 201
+    expected = CalibrationError(error(target), float(np.mean(drawn)), as_large)
+    assert judged(target, probability).ece == pytest.approx(expected)
+
+
+def test_a_group_is_drawn_as_one() -> None:
+    # Two patients, each sure to be half right: all labels equal, or one of each.
+    target, patients = np.repeat([0, 1], 50), np.repeat([0, 1], 50)
+    found = error_of(target, np.full(100, 0.5), patients, 1)
+    assert found.by_chance == pytest.approx(0.25, abs=0.06)
+    assert (found.value, found.as_large) == (0.0, 1.0)
+
+
+def test_words_say_that_it_has_no_interval_but_a_chance() -> None:
+    assert CalibrationError(0.0512, 0.0404, 0.3).words == (
+        "0.051; if calibrated 0.040 on average, and as large or larger by chance in 30.0%"
+    )

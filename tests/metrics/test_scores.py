@@ -11,7 +11,16 @@ from scipy.stats import mannwhitneyu
 from sklearn import metrics as reference
 
 from covidssl.errors import DataError
-from covidssl.metrics import NAMES, Metric, Scores, evaluate, paired_difference
+from covidssl.metrics import (
+    NAMES,
+    Metric,
+    Scores,
+    combined,
+    evaluate,
+    mcnemar_test,
+    paired_difference,
+    permutation_test,
+)
 from covidssl.randomness import numpy_generator
 
 
@@ -162,6 +171,65 @@ def test_few_groups_of_a_class_are_pointed_out() -> None:
         for c in scored(target, probability, group=few).cautions
     )
     assert scored(target, probability).cautions == ()
+
+
+def halves(positive: int, negative: int) -> tuple[NDArray, NDArray]:
+    """Groups of one; one in five of each class is called wrong."""
+    target = np.repeat([1, 0], (positive, negative))
+    wrong = np.arange(positive + negative) % 5 == 0
+    return target, np.where(target ^ wrong, 0.8, 0.2) + numpy_generator(6).random(len(target)) / 10
+
+
+@pytest.mark.parametrize(("groups", "said"), [(29, True), (30, False)])
+def test_shares_of_a_class_of_fewer_than_30_groups_are_pointed_out(groups: int, said: bool) -> None:
+    few = "Fewer than 30 groups stand behind {} ({}): such an interval holds the true share"
+    first, second = scored(*halves(groups, 200)), scored(*halves(200, groups))
+    for scores, name in ((first, "sensitivity"), (second, "specificity")):
+        assert any(c.startswith(few.format(name, groups)) for c in scores.cautions) == said
+
+
+@pytest.mark.parametrize("called", [29, 30])
+def test_predictive_values_of_fewer_than_30_groups_are_pointed_out(called: int) -> None:
+    target, probability = example()
+    ordered = np.sort(probability)
+    positive = scored(target, probability, threshold=float(ordered[-called])).cautions
+    negative = scored(target, probability, threshold=float(ordered[called])).cautions
+    assert any(f"behind PPV ({called})" in text for text in positive) == (called == 29)
+    assert any(f"behind NPV ({called})" in text for text in negative) == (called == 29)
+
+
+@pytest.mark.parametrize(("groups", "said"), [(9, True), (10, False)])
+def test_fewer_than_10_groups_of_a_class_are_too_few_for_any_interval(
+    groups: int, said: bool
+) -> None:
+    found = scored(*halves(groups, 200)).cautions
+    only = f"Only {groups} groups hold the positive class"
+    assert any(text.startswith(only) for text in found) == said
+
+
+def test_groups_are_counted_and_not_their_scans() -> None:
+    target, probability = (np.repeat(one, 10) for one in halves(29, 200))
+    patients = [str(k // 10) for k in range(2290)]
+    cautions = scored(target, probability, group=patients).cautions
+    assert any("behind sensitivity (29)" in text for text in cautions)
+
+
+def test_threshold_that_is_no_number_is_refused() -> None:
+    target, probability = example(40)
+    with pytest.raises(DataError, match="The threshold is NaN"):
+        scored(target, probability, threshold=float("nan"))
+    both = probability, probability
+    for test in (
+        lambda at: mcnemar_test(target, both, thresholds=at),
+        lambda at: permutation_test(target, both, None, numpy_generator(1), "accuracy", at),
+    ):
+        with pytest.raises(DataError, match="The threshold is NaN"):
+            test((0.5, float("nan")))
+
+
+def test_combination_of_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match="No classifier is given"):
+        combined(example(40)[0], [], None, numpy_generator(1))
 
 
 def test_interval_without_width_is_pointed_out() -> None:

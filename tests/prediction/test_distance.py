@@ -11,29 +11,24 @@ import pytest
 from sklearn.covariance import EmpiricalCovariance
 
 from covidssl.answers import Outcome, Reason
-from covidssl.commands import finetune
-from covidssl.config import load_config
 from covidssl.errors import WeightsError
-from covidssl.experiments import FinetuneConfig
-from covidssl.files import write_csv
-from covidssl.finetuning import Places
 from covidssl.model import FEATURES, Model, load_model
 from covidssl.out_of_distribution import (
     FALSE_ALARMS,
     LEAST_SCANS,
+    MOST_FRAMES,
     DistanceLimit,
     distance_limit,
     fit_training_features,
-    of_scans,
     read_training_features,
     save_training_features,
+    some_frames,
 )
 from covidssl.prediction import AnswerPlan, Predictor
 from covidssl.prediction.gate import FAR, reason_of_distance
 from covidssl.prediction.members import Distance, middle
 from covidssl.randomness import numpy_generator
-from tests.prediction.models import HELD_OUT, TRAIN, VALIDATION, features_of, grey, picture
-from tests.scan_files import write_png
+from tests.prediction.models import HELD_OUT, features_of, grey, picture
 
 PLAN = AnswerPlan(maps=False)
 
@@ -87,9 +82,41 @@ def test_features_that_never_vary_do_no_harm() -> None:
     assert np.isfinite(few.distance(features)).all()
 
 
-def test_a_scan_is_the_mean_of_its_frames() -> None:
-    features = np.array([[1.0], [3.0], [10.0]], np.float32)
-    np.testing.assert_array_equal(of_scans(features, np.array([4, 4, 9])), [[2.0], [10.0]])
+def test_half_of_the_frames_lie_further_than_their_scan() -> None:
+    found = fit_training_features(drawn(300, 1))
+    features = drawn(5, 2)
+    distances = found.distance(features)
+    of_scans = found.of_scans(features, np.array([4, 4, 4, 9, 9]))
+    np.testing.assert_allclose(of_scans, [np.median(distances[:3]), distances[3:].mean()])
+
+
+def test_the_distance_does_not_shrink_with_the_number_of_slices() -> None:
+    found = fit_training_features(drawn(300, 1))
+    usual = drawn(24 * 60, 2)
+    foreign = (numpy_generator(5).normal(size=usual.shape) * usual.std() + 7).astype(np.float32)
+    for features in (usual, foreign):
+        of_one = found.of_scans(features, np.arange(len(features)))
+        of_24 = found.of_scans(features, np.arange(len(features)) // 24)
+        assert len(of_24) == 60
+        assert np.median(of_24) == pytest.approx(np.median(of_one), rel=0.05)
+    limit = distance_limit(found.of_scans(usual, np.arange(len(usual))))
+    assert limit is not None
+    # By the limit of single slices; the mean of 24 foreign ones would lie in the centre.
+    assert of_24.min() > FAR * limit.limit
+    assert found.distance(foreign.reshape(60, 24, -1).mean(1)).max() < FAR * limit.limit
+
+
+def test_of_many_frames_some_of_all_slices_are_taken() -> None:
+    which = np.arange(24 * 4000) + 7
+    some = some_frames(which, 3)
+    assert len(set(some)) == len(some) == MOST_FRAMES
+    assert (np.diff(some) > 0).all()
+    assert set(some) <= set(which)
+    # Of scans with 24 frames each.
+    assert np.bincount((some - 7) % 24).min() > MOST_FRAMES / 24 / 2
+    np.testing.assert_array_equal(some_frames(which, 3), some)
+    assert not np.array_equal(some_frames(which, 4), some)
+    np.testing.assert_array_equal(some_frames(which[:MOST_FRAMES], 3), which[:MOST_FRAMES])
 
 
 # In the model folder
@@ -150,20 +177,32 @@ def test_a_model_from_before_there_were_limits_loads_and_tells_no_distance(
     assert answer.outcome == Outcome.OK
 
 
+def test_a_model_whose_distances_shrink_with_the_number_of_slices_is_refused(
+    of_pictures: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(of_pictures, tmp_path / "model")
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["training_features.safetensors"] = card["files"].pop(FEATURES)
+    (folder / "card.json").write_text(json.dumps(card))
+    (folder / FEATURES).rename(folder / "training_features.safetensors")
+    with pytest.raises(WeightsError, match="shrink with the number of slices.*Fine-tune"):
+        load_model(folder)
+
+
 def test_features_of_the_training_scans_must_be_those_of_the_card(
     of_pictures: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(of_pictures, tmp_path / "model")
     other = fit_training_features(drawn(30, 9))
     sha256 = save_training_features(folder / FEATURES, other)
-    with pytest.raises(WeightsError, match=r"training_features\.safetensors"):
+    with pytest.raises(WeightsError, match=r"training_frames\.safetensors"):
         load_model(folder)
-    with pytest.raises(WeightsError, match="does not hold the features of the training scans"):
+    with pytest.raises(WeightsError, match="does not hold the features of training's frames"):
         read_training_features(folder / FEATURES, sha256, 21)
     again = read_training_features(folder / FEATURES, sha256, 20)
     np.testing.assert_array_equal(again.distance(drawn(5, 1)), other.distance(drawn(5, 1)))
     (folder / FEATURES).unlink()
-    with pytest.raises(WeightsError, match=r"training_features\.safetensors"):
+    with pytest.raises(WeightsError, match=r"training_frames\.safetensors"):
         load_model(folder)
 
 
@@ -173,33 +212,16 @@ def test_of_an_ensemble_the_distance_of_the_middle_counts_by_its_own_limit() -> 
         for found, limit in ((3.0, 10.0), (1.0, 1.2), (2.0, 1.0))
     )
     assert middle([far, near, mid]) == mid
-    assert middle([far, None, near]) == near
+    # Of two, the one that is farther by its own limit.
+    assert middle([far, None, near]) == far
     assert middle([None]) is None
+    assert middle([]) is None
 
 
-def test_fine_tuning_writes_what_the_training_scans_look_like_and_the_limit(
-    tmp_path: Path,
-) -> None:
-    splits = {"train": TRAIN, "validation": VALIDATION, "test": range(200, 204)}
-    rows = [
-        {"path": f"{seed}.png", "label": ("well", "ill")[seed % 2], "split": split}
-        for split, seeds in splits.items()
-        for seed in seeds
-    ]
-    for seed in (seed for seeds in splits.values() for seed in seeds):
-        write_png(tmp_path / "set" / f"{seed}.png", picture(seed).array[0])
-    write_csv(tmp_path / "set" / "set.csv", ("path", "label", "split"), rows)
-    settings = ["frame.size=32", "frame.pixels=windowed", "encoder.channels=[8,8]",
-                "encoder.groups=4", "learns=probe", "positive_class=ill"]  # fmt: skip
-    config = load_config(FinetuneConfig, None, settings)
-    places = Places(tmp_path / "run", device="cpu")
-    made = load_model(finetune.main(config, tmp_path / "set" / "set.csv", places))
-    found = made.card.distance
-    assert found is not None
-    assert made.features is not None
-    assert found.scans == 30
-    assert found.false_alarms == pytest.approx(1 / 31)
-    validation = made.features.distance(features_of(made.classifier, VALIDATION))
-    assert found.limit == pytest.approx(validation.max(), rel=1e-5)
-    page = (tmp_path / "run" / "model" / "MODEL.md").read_text()
-    assert f"than {found.limit:.3g} (about 1 is usual). Of 30 validation scans" in page
+def test_a_member_without_a_limit_does_not_switch_the_check_of_an_ensemble_off() -> None:
+    limit = DistanceLimit(limit=1.5, false_alarms=0.01, scans=100)
+    far = Distance(9.0, limit)
+    silent = [Distance(found, None) for found in (1.0, 0.5, 20.0)]
+    assert middle([*silent, far]) == far
+    assert middle([silent[0], far]) == middle([far, silent[2]]) == far
+    assert middle(silent) == silent[0]

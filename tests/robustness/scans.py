@@ -19,6 +19,7 @@ from covidssl.networks.encoder import build_encoder
 from covidssl.networks.heads import HeadPlan
 from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights, torch_generator
+from covidssl.splits import Learnt
 from covidssl.volume import Volume
 from covidssl.weights import Origin
 from tests.scan_files import chest_grey, chest_hu
@@ -89,10 +90,16 @@ def model(of: ModelCard, seed: int = 3) -> Model:
     return Model(of, network, None)
 
 
-def write_model(folder: Path, pixels: Pixels = Pixels.HU, seed: int = 3) -> Path:
-    """The folder of a run with such a model."""
-    of = card(pixels)
-    save_model(folder / "model", of, model(of, seed).classifier.state_dict(), None)
+def write_model(
+    folder: Path,
+    pixels: Pixels = Pixels.HU,
+    seed: int = 3,
+    learnt: Learnt | None = None,
+    **said: object,
+) -> Path:
+    """The folder of a run with such a model; `said` goes into its card."""
+    of = card(pixels).model_copy(update=said)
+    save_model(folder / "model", of, model(of, seed).classifier.state_dict(), None, learnt)
     return folder
 
 
