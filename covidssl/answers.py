@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Outcome(StrEnum):
@@ -46,8 +48,8 @@ class LungBurden(_Said):
     """
 
     percent: float = Field(ge=0, le=100)
-    lesion_ml: float | None = Field(None, ge=0)
-    lung_ml: float | None = Field(None, ge=0)
+    lesion_ml: _Amount | None = None
+    lung_ml: _Amount | None = None
 
 
 class Burden(_Said):
@@ -84,9 +86,15 @@ class Uncertainty(_Said):
 
     low: float = Field(ge=0, le=1)
     high: float = Field(ge=0, le=1)
-    spread: float = Field(ge=0)
+    spread: _Amount
     of: Literal["test-time augmentation", "ensemble"]
     members: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"the lowest, {self.low:g}, is above the highest, {self.high:g}")
+        return self
 
 
 class Answer(_Said):
@@ -120,8 +128,8 @@ class Answer(_Said):
     operating_point: float | None = Field(None, ge=0, le=1)
     burden: Burden | None = None
     slices: tuple[SliceSaid, ...] = ()
-    distance: float | None = None
-    distance_limit: float | None = None
+    distance: FiniteFloat | None = None
+    distance_limit: FiniteFloat | None = None
     patient: str = ""
     series: str = ""
     files: dict[str, str] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from covidssl.networks.classifier import CovidClassifier
@@ -21,12 +23,20 @@ def class_evidence(network: CovidClassifier, unit: torch.Tensor) -> torch.Tensor
     all its slices, each times its weight, add up to the scan's logit less the bias.
     """
     network.eval()
+    return evidence_of_levels(network, network.encoder(unit), unit)
+
+
+@torch.no_grad()
+def evidence_of_levels(
+    network: CovidClassifier, levels: Sequence[torch.Tensor], unit: torch.Tensor
+) -> torch.Tensor:
+    """The same from what the encoder made of `unit` already: its levels, shallow ones first."""
     shape = unit.shape[2:]
     padded = network.encoder.padded(unit).shape[2:]
     weight = network.head.weight[0] / network.feature_scale
     total: torch.Tensor = torch.zeros((len(unit), *padded), device=unit.device)
     first = 0
-    for features in network.encoder(unit):
+    for features in levels:
         channels = features.shape[1]
         middle, top = first + channels, first + 2 * channels
         means, maxima = weight[first:middle], weight[middle:top]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
+from scipy.special import logit
 
 from covidssl.answers import Answer
 from covidssl.box import Box
@@ -27,9 +28,11 @@ Greys = NDArray[np.uint8]
 Planes = NDArray[np.int64]
 
 DECIDING = 3
-"""So many slices are called the ones that decided."""
+"""So many slices are called the ones that decided: those that speak most for the class given."""
 
 _PANEL = 256
+_EVEN = 0.5  # the operating point of a model that states none
+_SURE = 1e-6  # a calibrated probability may be 0 or 1, whose logit is infinite
 _MARGIN, _CAPTION = 8, 20
 _LEVELS = 15
 _FULL_LESION = 0.35
@@ -121,22 +124,41 @@ def heat_tiles(maps: ScanMaps, planes: Planes, size: tuple[int, int]) -> dict[Ma
 
 
 def deciding_planes(answer: Answer, maps: ScanMaps) -> Planes:
-    """Which planes of the maps decided, from below: by weight and probability of their slices.
+    """Which planes of the maps decided, from below: those that speak most for the class given.
 
-    A network of volumes says nothing of single slices: there the planes that add most to the
-    logit count, without their neighbours, which would look the same.
+    A network of volumes says nothing of single slices: there neighbours of a chosen plane, which
+    would look the same, are passed over.
     """
+    order = np.argsort(-towards_label(answer, maps.evidence.sum(axis=(1, 2))), kind="stable")
     if answer.slices:
-        said = answer.slices
-        order = np.lexsort(([one.probability for one in said], [one.weight for one in said]))
-        return np.sort(order[-DECIDING:])
-    adds = maps.evidence.sum(axis=(1, 2))
-    apart = max(len(adds) // (2 * DECIDING), 1)
+        return np.sort(order[:DECIDING])
+    apart = max(len(order) // (2 * DECIDING), 1)
     chosen: list[int] = []
-    for plane in np.argsort(-adds, kind="stable"):
+    for plane in order:
         if len(chosen) < DECIDING and all(abs(plane - other) >= apart for other in chosen):
             chosen.append(int(plane))
     return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def towards_label(answer: Answer, adds: Floats) -> Floats:
+    """How far each slice (N,) moves the answer towards the class that was given.
+
+    Of slices with a probability of their own it is the weight times the logits by which that lies
+    beyond the operating point: where probabilities were calibrated by a straight line these add
+    up to the logits by which the scan's does. Of others it is what they add to the logit.
+
+    Args:
+        answer: of the scan.
+        adds: (N,) what each slice adds to the scan's logit for the positive class.
+    """
+    point = _EVEN if answer.operating_point is None else answer.operating_point
+    side = -1.0 if answer.probability is not None and answer.probability < point else 1.0
+    if not answer.slices:
+        return side * adds
+    chances = np.clip([one.probability for one in answer.slices], _SURE, 1 - _SURE)
+    weights = np.array([one.weight for one in answer.slices])
+    beyond = logit(chances) - logit(np.clip(point, _SURE, 1 - _SURE))
+    return np.asarray(side * weights * beyond)
 
 
 def deciding_picture(ct: Volume, answer: Answer, maps: ScanMaps | None) -> bytes:

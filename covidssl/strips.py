@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from covidssl.answers import Answer
 from covidssl.box import Box
@@ -56,7 +56,7 @@ class StripSlice(BaseModel):
     Attributes:
         slice: its place in the upright scan, the lowest is 0.
         adds: what it adds to the scan's logit; None without an evidence map.
-        deciding: whether it is one of those that decided.
+        deciding: whether it is one of those that decided: that speak most for the class given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +92,20 @@ class Strip(BaseModel):
         columns = min(self.columns, len(self.slices))
         return self.tile[0] * columns, self.tile[1] * -(-len(self.slices) // columns)
 
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Width and height of the sheet of a map, whose tiles are half as wide and high."""
+        width, height = _half(self.tile)
+        columns = min(self.columns, len(self.slices))
+        return width * columns, height * -(-len(self.slices) // columns)
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        beyond = [one.slice for one in self.slices if one.slice >= self.of]
+        if beyond:
+            raise ValueError(f"slice {beyond[0]} is not one of {self.of}")
+        return self
+
 
 def sheet_name(stem: str, layer: MapKind | None = None) -> str:
     """The file of a sheet, as a path below the output folder."""
@@ -113,8 +127,7 @@ def write_strip(out: Path, stem: str, answered: Answered) -> dict[str, str]:
     planes, slices, box = _chosen(answered)
     for share, quality in _TRIED:
         size = tile_size(ct, box, round(share * _LONGEST))
-        half = (-(-size[0] // 2), -(-size[1] // 2))
-        heats = {} if maps is None else heat_tiles(maps, planes, half)
+        heats = {} if maps is None else heat_tiles(maps, planes, _half(size))
         grey = _grey_sheet(grey_tiles(ct, slices, box, size), quality)
         sheets = {layer: _heat_sheet(heat) for layer, heat in heats.items()}
         if len(grey) + sum(map(len, sheets.values())) <= STRIP_BYTES:
@@ -136,6 +149,10 @@ def write_strip(out: Path, stem: str, answered: Answered) -> dict[str, str]:
     # Last of all: where it lies, all sheets lie.
     write_json(out / f"strips/{stem}.json", strip.model_dump(mode="json"))
     return {"strip": f"strips/{stem}.json"} | {kind: path for kind, (path, _) in content.items()}
+
+
+def _half(tile: tuple[int, int]) -> tuple[int, int]:
+    return -(-tile[0] // 2), -(-tile[1] // 2)
 
 
 def _chosen(answered: Answered) -> tuple[Planes, Planes, Box]:

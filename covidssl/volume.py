@@ -19,10 +19,15 @@ class StoredGrid:
     Attributes:
         shape: (Z, Y, X), in the order of the file.
         affine: (4, 4) map from voxel index (x, y, z, 1) of the file to LPS, mm.
+        files: of a DICOM series, plane for plane, which of its files shows just that plane, counted
+            from 0 in the order of `ScanFiles.paths`; None for a plane that was filled in. Empty
+            where planes are not whole files: another format, many frames in a file, or slices that
+            were moved or resampled.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+    files: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     python -m tests.docker_steps [--torch cpu] [--keep FOLDER]
 
 Absolute paths of the image lie below the folder, and no user is made. The program that comes out
-answers a scan at the end, without a network where `unshare` can take it away.
+answers a scan at the end, with the image's variables alone, and where `unshare` can do it as a user
+who has no name and without a network.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
 _ABSOLUTE = re.compile(r"(?<![\w./}])/(opt|build|answers)\b")
-_OFFLINE = ("unshare", "--map-root-user", "--net")
+# As `docker run --user` does: a user whom the image does not know.
+STRANGER = ("unshare", "--map-user=54321", "--map-group=54321")
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,26 @@ def copied(sources: list[str]) -> Iterator[tuple[str, Path]]:
                 yield (path.name if path == whole else path.relative_to(whole).as_posix()), path
 
 
+def pairs(step: Step) -> list[tuple[str, str]]:
+    """The variables that an ENV sets."""
+    split = [one.partition("=") for one in shlex.split(step.rest)]
+    return [(name, value) for name, _, value in split]
+
+
+def can(*command: str) -> bool:
+    """Whether `command` can be put before another one here."""
+    if shutil.which(command[0]) is None:
+        return False
+    return subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0
+
+
 class Clean:
     """A folder that stands for the image."""
 
     def __init__(self, root: Path, torch: str) -> None:
         self.root, self.here = root, root
         self.given = {"TORCH": torch}
+        self.of_image: dict[str, str] = {}
         self.variables = {"PATH": os.environ["PATH"], "HOME": str(root / "home")}
         self.variables |= {k: v for k, v in os.environ.items() if k.startswith("PIP_")}
         (root / "home").mkdir(parents=True)
@@ -88,10 +104,12 @@ class Clean:
         if step.word == "ARG":
             name, _, value = step.rest.partition("=")
             self.variables[name] = self.given.get(name, value)
+        elif step.word == "FROM":
+            self.of_image = {}  # a stage has its own
         elif step.word == "ENV":
-            for pair in shlex.split(step.rest):
-                name, _, value = pair.partition("=")
+            for name, value in pairs(step):
                 self.variables[name] = self.inside(value).replace("$PATH", self.variables["PATH"])
+                self.of_image[name] = self.inside(value).replace("$PATH", os.defpath)
         elif step.word == "WORKDIR":
             self.here = Path(self.inside(step.rest))
             self.here.mkdir(parents=True, exist_ok=True)
@@ -111,23 +129,24 @@ class Clean:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
 
-    def _run(self, command: list[str]) -> None:
-        subprocess.run(command, cwd=self.here, env=self.variables, check=True)
+    def _run(self, command: list[str], variables: dict[str, str] | None = None) -> None:
+        subprocess.run(command, cwd=self.here, env=variables or self.variables, check=True)
 
     def answer_a_scan(self, entrypoint: list[str]) -> None:
-        """The entry point on a picture and an untrained model, without a network."""
+        """The entry point on a picture and an untrained model, as `docker run` starts it."""
         from tests.model_folders import write_untrained_model
         from tests.scan_files import chest_grey, write_png
 
         scan = write_png(self.root / "scans" / "slice.png", chest_grey())
         model = write_untrained_model(self.root / "model")
-        alone = subprocess.run([*_OFFLINE, "true"], check=False, capture_output=True).returncode
-        offline = [] if alone else list(_OFFLINE)
-        told = "without" if offline else "with (unshare cannot take it away here)"
+        offline = [*STRANGER, "--net"] if can(*STRANGER, "--net") else []
+        told = "by a stranger, without" if offline else "with (unshare cannot take it away here)"
         print(f"== {' '.join(entrypoint)} predict, {told} a network")  # noqa: T201
         out = self.root / "answers" / "today"
         command = [*entrypoint, "predict", str(model), str(scan.parent), "--out", str(out)]
-        self._run([*offline, *command])
+        # Found here, where the image's PATH is not yet that of this process.
+        command[0] = shutil.which(command[0], path=self.of_image["PATH"]) or command[0]
+        self._run([*offline, *command], self.of_image | {"HOME": "/"})
         print((out / "predictions.csv").read_text(encoding="utf-8"))  # noqa: T201
 
 

@@ -135,6 +135,16 @@ def write_predictions(
         answer = answer.model_copy(update=update)
         (folder / "scans").mkdir(parents=True, exist_ok=True)
         (folder / "scans" / f"{stem}.json").write_text(answer.model_dump_json())
-        rows.append({"scan": name, "outcome": outcome, "answer": f"scans/{stem}.json"})
-    write_csv(folder / "predictions.csv", ("scan", "outcome", "answer"), rows)
+        said = answer.probability
+        rows.append(
+            {
+                "scan": name,
+                "outcome": outcome,
+                "probability": "" if said is None else f"{said:.6f}",
+                "label": answer.label,
+                "answer": f"scans/{stem}.json",
+            }
+        )
+    columns = ("scan", "outcome", "probability", "label", "answer")
+    write_csv(folder / "predictions.csv", columns, rows)
     write_json(folder / "run.json", {"model": {"classes": ["non-COVID", "COVID"]}})

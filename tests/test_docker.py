@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker_steps import DOCKERFILE, ROOT, Step, copied, ignored, steps
+from tests.docker_steps import DOCKERFILE, ROOT, STRANGER, Step, can, copied, ignored, pairs, steps
 
 
 def of(word: str) -> list[str]:
@@ -37,6 +37,34 @@ def test_it_runs_as_nobody_in_particular() -> None:
     last = steps()[[step.word for step in steps()].index("USER") :]
     assert int(of("USER")[-1]) > 999
     assert not {step.word for step in last} & {"RUN", "COPY", "ADD"}
+
+
+def variables_of_the_image() -> dict[str, str]:
+    """What the last stage sets."""
+    words = [step.word for step in steps()]
+    last = steps()[len(words) - 1 - words[::-1].index("FROM") :]
+    return dict(pair for step in last if step.word == "ENV" for pair in pairs(step))
+
+
+def test_a_user_whom_the_image_does_not_know_has_a_name() -> None:
+    # PyTorch and MONAI ask for it, and `docker run --user` brings a number alone.
+    if not can(*STRANGER):
+        pytest.skip("unshare cannot make another user here")
+    ask = [*STRANGER, sys.executable, "-c", "import getpass; print(getpass.getuser())"]
+    given = {name: value for name, value in variables_of_the_image().items() if name != "PATH"}
+    known = subprocess.run(ask, check=False, capture_output=True, text=True, env=given)
+    assert (known.returncode, known.stdout) == (0, "covidssl\n"), known.stderr
+    unknown = subprocess.run(ask, check=False, capture_output=True, env={})
+    assert unknown.returncode != 0
+
+
+def test_what_asks_for_a_name_gets_one_from_the_image() -> None:
+    assert variables_of_the_image()["USER"] == "covidssl"
+
+
+def test_the_viewer_is_left_out_since_no_browser_reaches_into_a_container() -> None:
+    (extras,) = [rest for rest in of("ARG") if rest.startswith("EXTRAS=")]
+    assert extras == "EXTRAS=dicom,export"
 
 
 def test_it_is_the_command() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import torch
 
 from covidssl.evidence import class_evidence
-from covidssl.model import Aggregation
+from covidssl.model import Aggregation, load_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.heads import HeadPlan
 from covidssl.networks.plan import EncoderPlan
+from covidssl.prediction import AnswerPlan, Predictor
 from covidssl.randomness import initial_weights, torch_generator
+from tests.prediction.models import SCANS, scan, write_model
 
 
 def classifier(head: HeadPlan | None = None, dimensions: Literal[2, 3] = 2) -> CovidClassifier:
@@ -78,3 +81,21 @@ def test_the_evidence_lies_where_the_picture_was_changed() -> None:
     # A wide border: convolutions and norms spread a change.
     near = float(difference[28:64, 0:32].sum())
     assert near > 0.5 * float(difference.sum())
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_a_scans_answer_and_its_evidence_come_from_one_pass_of_the_encoder(
+    tmp_path: Path, backend: Literal["torch", "onnx"]
+) -> None:
+    """The graph of ONNX has no evidence: there it is PyTorch's one pass."""
+    model = load_model(write_model(tmp_path, SCANS, far=False))
+    predictor, silent = (
+        Predictor([model], AnswerPlan(backend=backend, maps=maps)) for maps in (True, False)
+    )
+    prepared = predictor.prepare(scan(1))
+    seen: list[int] = []
+    model.classifier.encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    answered = predictor.answer(prepared)
+    assert answered.maps is not None
+    assert sum(seen) == len(answered.answer.slices) > 1
+    assert silent.answer(prepared).answer.probability == answered.answer.probability

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -18,7 +20,7 @@ from PIL import Image
 from covidssl.errors import UsageError
 from covidssl.figures import Rated, confusion_figure, reliability_figure, roc_figure
 from covidssl.files import write_bytes, write_csv, write_json
-from covidssl.metrics import evaluate
+from covidssl.metrics import evaluate, paired_difference
 from covidssl.randomness import numpy_generator
 from covidssl.report import build_report
 from tests.predicted_runs import write_predictions
@@ -141,6 +143,7 @@ def evaluate_run(folder: Path, rival_is_better: bool = False) -> Path:
     model, rival = (poor, good) if rival_is_better else (good, poor)
     patients = [f"p{i // 5}" for i in range(400)]
     scores = [evaluate(target, p, 0.5, patients, numpy_generator(1), 200) for p in (model, rival)]
+    difference = paired_difference(target, (model, rival), patients, numpy_generator(1))
     write_json(
         folder / "metrics.json",
         {
@@ -151,6 +154,7 @@ def evaluate_run(folder: Path, rival_is_better: bool = False) -> Path:
             "threshold": 0.47,
             "model": scores[0].as_json(),
             "rival": scores[1].as_json(),
+            "model_minus_rival": difference._asdict(),
             "warnings": ["12 scans carry no patient; each stands for itself."],
         },
     )
@@ -312,7 +316,8 @@ def test_rival_that_is_no_worse_is_pointed_out(tmp_path: Path) -> None:
 
 
 def test_rival_that_is_beaten_is_told(whole_page: Page) -> None:
-    assert "has a lower AUROC, and the intervals do not overlap" in whole_page.text
+    assert "minus that of the trivial rival" in whole_page.text
+    assert "): the model is better." in whole_page.text
 
 
 def test_manifest_is_counted_and_twenty_odd_scans_shown(whole_page: Page) -> None:
@@ -449,6 +454,65 @@ def test_record_that_is_broken_is_refused(tmp_path: Path, content: bytes) -> Non
     write_bytes(tmp_path / "run" / "record.json", content)
     with pytest.raises(UsageError, match=r"not a run folder that can be reported: record\.json"):
         build_report([tmp_path / "run"], tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ({"git": {"commit": 5}}, "git.commit: Input should be a valid string"),
+        ({"git": "main"}, "git: Input should be"),
+        ({"summary": {"a": json.loads("[" * 400 + "]" * 400)}}, "too deeply"),
+        ({"data": {"a": json.loads("[" * 400 + "]" * 400)}}, "too deeply"),
+    ],
+)
+def test_record_of_odd_types_is_refused(
+    tmp_path: Path, entries: dict[str, Any], named: str
+) -> None:
+    run = record(prepare_run(tmp_path / "run"), "prepare", **entries)
+    with pytest.raises(UsageError, match=named):
+        build_report([run], tmp_path / "report.html")
+
+
+def test_record_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    run = prepare_run(tmp_path / "run")
+    (run / "record.json").rename(tmp_path / "elsewhere.json")
+    (run / "record.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(UsageError, match="is a link or no plain file"):
+        build_report([run], tmp_path / "report.html")
+
+
+def _piped(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _linked(path: Path) -> None:
+    write_bytes(path.parents[1] / "elsewhere", b"\x89PNG")
+    path.symlink_to(path.parents[1] / "elsewhere")
+
+
+def _heavy(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(120_000_000)
+
+
+@pytest.mark.parametrize("put", [_piped, _linked, _heavy])
+@pytest.mark.parametrize("name", ["metrics.json", "roc.png"])
+def test_what_is_no_plain_file_or_too_large_is_named(
+    tmp_path: Path, name: str, put: Callable[[Path], None]
+) -> None:
+    run = evaluate_run(tmp_path / "run")
+    (run / name).unlink()
+    put(run / name)
+    text = page_of(tmp_path, run).text
+    assert re.search(f"Incomplete: {name} is (a link or no plain file|larger than)", text)
+
+
+def test_interval_is_said_where_intervals_stand(tmp_path: Path, whole_page: Page) -> None:
+    said = "A range after a number is its 95\u00a0% interval"
+    text = page_of(tmp_path, prepare_run(tmp_path / "a"), predict_run(tmp_path / "b")).source
+    assert said.replace("\u00a0", "&nbsp;") not in text
+    # The comparison and the evaluation.
+    assert whole_page.source.count(said.replace("\u00a0", "&nbsp;")) == 2
 
 
 def test_broken_comparison_is_refused(tmp_path: Path) -> None:

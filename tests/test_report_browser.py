@@ -185,6 +185,19 @@ def test_table_is_sorted_by_every_column_both_ways(opened: Browser, place: int) 
     assert len(others) == 8
 
 
+def test_names_are_sorted_alike_from_whatever_order(browser: Browser, tmp_path: Path) -> None:
+    names = ["0x10", "1e3", "2", "9", "10", "a", "b2", "b10"]
+    write_predictions(tmp_path / "run", names[::-1])
+    build_report([record(tmp_path / "run", "predict")], tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    for before in (2, 4, 8):
+        heads = browser.driver.find_elements(By.CSS_SELECTOR, ".verdicts thead button")
+        heads[before].click()
+        heads[0].click()
+        assert column(browser, 0) == names
+    browser.open("about:blank")
+
+
 def test_cards_follow_the_order_of_the_table(opened: Browser) -> None:
     found(opened, ".verdicts thead th button").click()
     names = opened.run("return [...document.querySelectorAll('.scan h4')].map(h => h.textContent)")
@@ -229,6 +242,22 @@ def test_point_of_a_chart_is_told_to_a_mouse(opened: Browser) -> None:
     assert not tip.is_displayed()
 
 
+def test_point_of_a_chart_is_told_to_a_finger_and_stays_when_it_is_lifted(opened: Browser) -> None:
+    opened.resize(390, 844, touch=True)
+    plot = found(opened, ".plot")
+    opened.run("arguments[0].scrollIntoView({block: 'center'})", plot)
+    assert opened.run("return getComputedStyle(arguments[0]).touchAction", plot) == "pan-y"
+    tap = ActionBuilder(opened.driver, mouse=PointerInput(POINTER_TOUCH, "finger"))
+    tap.pointer_action.move_to(plot).pointer_down().pointer_up()
+    tap.perform()
+    tip = plot.find_element(By.CLASS_NAME, "tip")
+    assert re.match(r"training, running mean: step \d+, loss 0\.\d+", tip.text)
+    elsewhere = ActionBuilder(opened.driver, mouse=PointerInput(POINTER_TOUCH, "finger"))
+    elsewhere.pointer_action.move_to(found(opened, ".drawn h3")).pointer_down().pointer_up()
+    elsewhere.perform()
+    assert not tip.is_displayed()
+
+
 def test_points_of_a_chart_are_walked_with_the_arrow_keys(opened: Browser) -> None:
     plot = found(opened, ".plot")
     plot.send_keys(Keys.END)
@@ -244,7 +273,32 @@ def test_points_of_a_chart_are_walked_with_the_arrow_keys(opened: Browser) -> No
     assert not tip.is_displayed()
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (640, 700), (640, 450), (390, 844)])
+def test_card_that_is_gone_to_begins_below_the_bar(
+    opened: Browser, width: int, height: int
+) -> None:
+    opened.resize(width, height)
+    jump(opened, ".cards")
+    opened.run("document.getElementById('run-0-scan-2').scrollIntoView()")
+    covered = """const [bar, head] = ['.maps', '#run-0-scan-2 h4'].map(
+        (one) => document.querySelector(one).getBoundingClientRect());
+        return bar.bottom > 0 && head.bottom > bar.top && head.top < bar.bottom"""
+    opened.until(lambda: not opened.run(covered), 5, "the bar lies over the card's heading")
+
+
 # Colours, paper, no script
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_paper_says_which_map_is_laid_over(browser: Browser, page: Path, javascript: bool) -> None:
+    browser.resize(1280, 900)
+    browser.open(page, javascript=javascript)
+    found(browser, ".choice input[value=lesion]").send_keys(Keys.ARROW_RIGHT)
+    line = found(browser, ".laid")
+    assert not line.is_displayed()
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert line.text == "Laid over the slices: the evidence map."
+    browser.open("about:blank")
 
 
 def background(browser: Browser) -> str:

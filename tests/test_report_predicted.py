@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from covidssl.answers import Answer, Outcome, Reason
-from covidssl.files import write_bytes, write_csv, write_json
+from covidssl.files import write_bytes, write_csv, write_json, write_text
 from covidssl.legible import legible
 from covidssl.report import predicted as predicted_module
+from covidssl.report import reading as reading_module
 from tests.predicted_runs import made_up, outcome_of, stem_of
 from tests.test_report import Page, page_of, predict_run
 
@@ -59,7 +63,7 @@ def test_reason_stands_in_the_table_and_on_the_card(page: Page) -> None:
 
 
 def test_card_says_how_far_the_answer_moves_and_what_is_left_and_right(page: Page) -> None:
-    assert "in 8 members (test-time augmentation)" in page.text
+    assert "lowest and highest of 8 members (test-time augmentation)" in page.text
     assert re.search(
         r"both 2\d\.\d % \d+ of 4500 ml right 3\d\.\d % \d+ of 2400 ml left", page.text
     )
@@ -148,6 +152,20 @@ def _improbable(path: Path) -> None:
     write_json(path, json.loads(path.read_text()) | {"probability": 1.5})
 
 
+def _piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _infinitely_far(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"distance": math.inf}))
+
+
+def _upside_down(path: Path) -> None:
+    content = json.loads(path.read_text())
+    write_json(path, content | {"uncertainty": content["uncertainty"] | {"low": 0.9, "high": 0.1}})
+
+
 BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (_cut, "cannot be read"),
     (_nested, "cannot be read"),
@@ -155,6 +173,9 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (_linked, "is a link or no plain file"),
     (_surplus, "surplus: Extra inputs"),
     (_improbable, "probability: Input should be less than or equal to 1"),
+    (_piped, "is a link or no plain file"),
+    (_infinitely_far, "distance: Input should be a finite number"),
+    (_upside_down, "the lowest, 0.9, is above the highest, 0.1"),
     (Path.unlink, "predictions.csv names 'b', of which there is no answer"),
 ]
 
@@ -202,12 +223,36 @@ def _secret(folder: Path, stem: str) -> None:
     path.symlink_to(folder.parent / "secret.png")
 
 
+def _cut_map(folder: Path, stem: str) -> None:
+    path = folder / "strips" / f"{stem}-lesion.png"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+
+
+def _cut_slices(folder: Path, stem: str) -> None:
+    path = folder / "strips" / f"{stem}.webp"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _one_pixel(folder: Path, stem: str) -> None:
+    Image.new("L", (1, 1)).save(folder / "strips" / f"{stem}-lesion.png")
+
+
+def _few_slices(folder: Path, stem: str) -> None:
+    path = folder / "strips" / f"{stem}.json"
+    write_json(path, json.loads(path.read_text()) | {"of": 5})
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (_cut_map, "-lesion.png is no whole PNG picture"),
+        (_cut_slices, ".webp is no whole WEBP picture"),
+        (_one_pixel, "-lesion.png has (1, 1) pixels, the strip says"),
+        (_few_slices, "is not one of 5"),
         (_no_picture, ".webp is missing"),
-        (_markup, ".webp is no WEBP picture"),
-        (_other_size, "the strip says (2000,"),
+        (_markup, ".webp is no whole WEBP picture"),
+        (_other_size, "pixels, the strip says (1000,"),
         (_too_many, "columns: Input should be less than or equal to 24"),
         (_too_heavy, "-lesion.png is larger than 80 kB"),
         (_secret, "-evidence.png is a link or no plain file"),
@@ -223,6 +268,121 @@ def test_strip_that_is_broken_is_named_and_its_answer_shown(
     assert page.count("article") == 2
     assert page.count("img") == 3
     assert "onload" not in page.source
+
+
+def _edit(**entries: object) -> Callable[[Path, Path], None]:
+    return lambda path, _: write_json(path, json.loads(path.read_text()) | entries)
+
+
+def _other_table(old: str, new: str) -> Callable[[Path, Path], None]:
+    return lambda _, table: write_text(table, re.sub(old, new, table.read_text()))
+
+
+def _stray(path: Path, _: Path) -> None:
+    write_json(path.with_name("aaaa.json"), json.loads(path.read_text()) | {"scan": "stray"})
+
+
+def _unnamed(path: Path, _: Path) -> None:
+    stray = made_up("stray", Outcome.OK, 0.5)
+    write_json(path.with_name(f"{stem_of('stray')}.json"), stray.model_dump(mode="json"))
+
+
+def _copied(path: Path, _: Path) -> None:
+    write_bytes(path.with_name("aaaa.json"), path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_edit(probability=0.99), f"scans/{stem_of('b')}.json says probability 0.99, predictions"),
+        (_edit(label="cold"), "says label cold, predictions.csv "),
+        (_edit(outcome="warned"), "says outcome warned, predictions.csv ok"),
+        (_edit(probability=None), "is ok and has no probability"),
+        (_edit(outcome="failed"), "is failed and has a probability"),
+        (_stray, f"aaaa.json tells of 'stray', whose answer is scans/{stem_of('stray')}.json"),
+        (_copied, f"aaaa.json tells of 'b', whose answer is scans/{stem_of('b')}.json"),
+        (_unnamed, "tells of 'stray', which predictions.csv does not name"),
+        (_other_table("(?m)^(b,.*\n)", r"\1\1"), "predictions.csv names 'b' 2 times"),
+        (_other_table("label", "called"), "predictions.csv has no column 'label'"),
+        (_other_table("(?m)^b,.*\n", ""), "tells of 'b', which predictions.csv does not name"),
+    ],
+)
+def test_answers_and_table_that_say_different_things_are_named(
+    change: Callable[[Path, Path], None], said: str, tmp_path: Path
+) -> None:
+    predict_run(tmp_path / "run", ["a", "b", "c"])
+    table = tmp_path / "run" / "predictions.csv"
+    change(table.with_name("scans") / f"{stem_of('b')}.json", table)
+    page = page_of(tmp_path, tmp_path / "run")
+    assert "Incomplete: " in page.text
+    assert said in page.text
+    assert page.count("article") == (4 if change is _unnamed else 3)
+
+
+def test_whole_run_has_nothing_that_disagrees(page: Page) -> None:
+    assert "Incomplete" not in page.text
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "run.json", "passed_over.csv"])
+def test_pipe_in_place_of_a_file_is_named_and_not_waited_for(name: str, tmp_path: Path) -> None:
+    one_scan(tmp_path / "run")
+    path = tmp_path / "run" / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    page = page_of(tmp_path, tmp_path / "run")
+    assert f"{name} is a link or no plain file, and is not read" in page.text
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "run.json", "scans", "strips"])
+def test_link_in_place_of_a_file_or_a_folder_is_named_and_not_followed(
+    name: str, tmp_path: Path
+) -> None:
+    one_scan(tmp_path / "run")
+    (tmp_path / "run" / name).rename(tmp_path / name)
+    (tmp_path / "run" / name).symlink_to(tmp_path / name)
+    page = page_of(tmp_path, tmp_path / "run")
+    assert re.search(f"{name} is a link or no (plain file|folder)", page.text)
+    assert page.count("img") == (0 if name in ("scans", "strips") else 3)
+
+
+def test_table_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_scan(tmp_path / "run")
+    monkeypatch.setattr(reading_module, "_MOST_CSV", 50)
+    text = page_of(tmp_path, tmp_path / "run").text
+    assert "predictions.csv is larger than 0 kB, and is not read" in text
+
+
+def test_range_of_members_is_not_called_an_interval(page: Page) -> None:
+    assert "95&nbsp;%" not in page.source
+    assert "Probability (lowest – highest)" in page.text
+    assert "from the lowest to the highest of the model’s members" in page.text
+
+
+def test_both_parts_of_the_lesion_map_are_named(page: Page) -> None:
+    for text in (
+        "what the restoration network takes off, and density above what lung has",
+        "what the restoration network takes off and density above what lung has",
+    ):
+        assert text in page.text
+
+
+def test_slice_that_decided_most_is_shown_first(tmp_path: Path) -> None:
+    path = one_scan(tmp_path / "run")
+    strip = json.loads((path.parents[1] / "strips" / path.name).read_text())
+    decided = [k for k, one in enumerate(strip["slices"]) if one["deciding"]]
+    answer = Answer.model_validate_json(path.read_text())
+    favourite = strip["slices"][decided[1]]["slice"]
+    against = answer.probability is not None and answer.probability < 0.47
+    said = tuple(
+        one.model_copy(
+            update={"probability": abs(against - 0.9) if one.slice == favourite else 0.5}
+        )
+        for one in answer.slices
+    )
+    write_json(path, answer.model_copy(update={"slices": said}).model_dump(mode="json"))
+    page = page_of(tmp_path, path.parents[1])
+    figures = [a for tag, a in page.tags if tag == "figure" and "data-first" in a]
+    assert [a["data-first"] for a in figures] == [str(decided[1])]
 
 
 def test_run_without_answers_says_so(tmp_path: Path) -> None:
@@ -269,7 +429,7 @@ def test_beyond_the_limits_rows_and_pictures_are_left_to_the_run_folder(
     page = page_of(tmp_path, tmp_path / "run")
     assert page.count("article") == 10
     assert "10 more scans are in predictions.csv" in page.text
-    assert "shown for the first 10 scans of this table" in page.text
+    assert "Cards are shown for the 10 scans with the highest probability" in page.text
 
 
 def test_outcomes_of_made_up_runs_are_all_four() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import expit, logit
 
+from covidssl.answers import SliceSaid
 from covidssl.box import Box
 from covidssl.prediction.steps import Answered
 from covidssl.randomness import numpy_generator
@@ -49,6 +51,7 @@ def test_sheets_are_as_large_as_the_strip_says(tmp_path: Path) -> None:
     rows = -(-len(strip.slices) // strip.columns)
     for layer in ("lesion", "evidence"):
         heat = size_of(tmp_path / files[f"strip_{layer}"])
+        assert heat == strip.map_size
         assert heat == (half[0] * strip.columns, half[1] * rows)
 
 
@@ -162,6 +165,38 @@ def test_planes_that_decided_are_the_loudest_and_no_neighbours() -> None:
     evidence[[4, 5, 10, 14]] = np.array([2.0, 3.0, 1.0, 4.0])[:, None, None]
     maps = replace(answered.maps, evidence=evidence)
     assert deciding_planes(answered.answer, maps).tolist() == [5, 10, 14]
+
+
+def test_planes_that_decided_against_are_those_that_take_most_off() -> None:
+    answered = answered_phantom(1, depth=16)
+    assert answered.maps is not None
+    evidence = np.zeros((16, 4, 4), np.float32)
+    evidence[[1, 4, 10, 14]] = np.array([9.0, -3.0, -1.0, -4.0])[:, None, None]
+    negative = answered.answer.model_copy(update={"probability": 0.2, "label": "non-COVID"})
+    maps = replace(answered.maps, evidence=evidence)
+    assert deciding_planes(negative, maps).tolist() == [4, 10, 14]
+
+
+@pytest.mark.parametrize(
+    ("probability", "point", "decided"),
+    [(0.9, 0.5, [2, 3, 5]), (0.1, 0.5, [0, 1, 4]), (0.3, 0.1, [2, 3, 5]), (0.6, 0.8, [0, 1, 4])],
+)
+def test_slices_that_decided_speak_for_the_class_that_was_given(
+    probability: float, point: float, decided: list[int]
+) -> None:
+    answered = answered_phantom(1)
+    assert answered.maps is not None
+    # Logits from the operating point: (-2, -2, 3, 2, -1, 1), and a heavy slice that says nothing.
+    away = np.array([-2.0, -2.0, 3.0, 2.0, -1.0, 1.0, 0.0])
+    chances = expit(away + logit(point))
+    weights = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.4)
+    slices = tuple(
+        SliceSaid(slice=k, probability=float(p), weight=w)
+        for k, (p, w) in enumerate(zip(chances, weights, strict=True))
+    )
+    update = {"slices": slices, "probability": probability, "operating_point": point}
+    answer = answered.answer.model_copy(update=update)
+    assert deciding_planes(answer, answered.maps).tolist() == decided
 
 
 def test_evidence_against_has_the_colours_of_its_own_scale() -> None:

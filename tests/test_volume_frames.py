@@ -131,17 +131,22 @@ def test_without_usable_lungs_the_whole_scan_is_taken_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slices", "z_mm", "said"),
-    [(16, 2.0, "16 slices over 32 mm"), (5, 40.0, "5 slices over 200 mm")],
+    ("slices", "z_mm", "code", "said"),
+    [
+        (16, 2.0, "slab", "a thin slab: 16 slices over 32 mm"),
+        (5, 2.0, "slab", "a thin slab: 5 slices over 10 mm"),
+        (5, 40.0, "few_planes", "5 slices of lung over 200 mm, expected 8 or more"),
+    ],
 )
 def test_a_thin_slab_or_a_few_slices_are_told_with_their_extent(
-    slices: int, z_mm: float, said: str
+    slices: int, z_mm: float, code: str, said: str
 ) -> None:
     ct = Volume(ramp(slices), Pixels.HU, (z_mm, 5.0, 5.0))
     mask = ct.mask(np.ones(ct.array.shape, dtype=bool))
     found = frames_of_scan(ct, Lungs(mask, np.ones(slices, np.float32), None), FRAME)
     (warning,) = found.warnings
-    assert warning.startswith(f"a thin slab: {said}")
+    assert warning.startswith(said)
+    assert warning.code == code
 
 
 def test_a_single_slice_never_reaches_a_network_of_volumes() -> None:

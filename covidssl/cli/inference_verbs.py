@@ -58,6 +58,10 @@ def predict(
         int | None,
         typer.Option(min=0, help="Processes that read, 0 for a thread; with ray: actors."),
     ] = None,
+    scan_timeout: Annotated[
+        float,
+        typer.Option(metavar="S", help="Seconds after which a process gives a scan up; 0: never."),
+    ] = 600.0,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Answer the i-th of n parts, into a folder of its own."),
@@ -100,11 +104,13 @@ def predict(
     settings = load_config(PredictConfig, None, overrides or ()).model_copy(update=changed)
     models = [model, *(ensemble or ())]
     part = Shard.parse(shard) if shard is not None else None
-    how = verb.How(device.value, Engine(engine.value, workers), part, retry_failed)
+    limit_s = scan_timeout if scan_timeout > 0 else None
+    how = verb.How(device.value, Engine(engine.value, workers, limit_s), part, retry_failed)
     if join and (part is not None or dry_run or resume or overwrite):
         raise UsageError("--join makes a table of shards that are there: give it alone.")
     if dry_run:
-        for line in verb.dry_run(settings, models, inputs, out, how):
+        if_there = if_exists(resume, overwrite)
+        for line in verb.dry_run(settings, models, inputs, out, if_there, how):
             say(line)
         return
     if join:

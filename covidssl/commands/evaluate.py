@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from covidssl.datasets import Dataset, read_dataset
 from covidssl.errors import DataError
@@ -13,11 +16,13 @@ from covidssl.evaluation import COLUMNS, LOOK, Evaluation, Held, judge
 from covidssl.evaluation.assigned import ALL, all_of, assigned_scans, external_dataset, grouped
 from covidssl.evaluation.cautions import (
     of_columns,
+    of_pixels,
     of_the_frames,
     of_what_is_learnt,
     overlap_of,
 )
 from covidssl.evaluation.external import External
+from covidssl.evaluation.judged import TAUGHT
 from covidssl.evaluation.scoring import Bootstrap
 from covidssl.evaluation.shift import calibration_prevalence, site_shift
 from covidssl.evaluation.subgroups import check_columns, check_texts
@@ -33,6 +38,7 @@ from covidssl.splits import LEARNT_FROM, Assigned, splits_fingerprint
 from covidssl.training import make_fabric
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LEAKS = "THE MODEL LEARNT ON A SPLIT THAT LEAKS, which was allowed"
 SEEN = "SCANS WERE LEARNT FROM"
@@ -65,7 +71,9 @@ def main(
 ) -> Path:
     """Score a fine-tuning run on a split of its dataset, or on all of another one.
 
-    Scans that the model has learnt from are known by their pictures, whatever they are called.
+    Scans that the model has learnt from are known by their pictures, whatever they are called. An
+    external set that turns out not to be scorable once it is read is told with its reason, and the
+    others are scored.
 
     Raises:
         CovidsslError: for an output that exists, for data or weights that cannot be used, for
@@ -80,29 +88,52 @@ def main(
     assigned = assigned_scans(config.split, run_folder, dataset, model.card.splits)
     check_texts([one.scan for one in assigned if one.split == config.split], config.by)
     sets = [_Set("", dataset, assigned)]
-    sets += [_external(one, model) for one in beside.externals]
+    sets += [_external(one, model, config.by) for one in beside.externals]
     with RunFolder(out, "evaluate", config, if_exists) as run:
         run.note_data(
             classifier=model.card.files[CLASSIFIER],
+            **{"external sets": ", ".join(one.name for one in sets[1:]) or "none"},
             **{f"splits{one.suffix}": splits_fingerprint(one.assigned) for one in sets},
+            **{f"columns{one.suffix}": _columns_print(one, config.by) for one in sets},
         )
         if run.done:
             log.info("%s: finished already.", out)
             return out
         work = _Work(config, model.to(device), run_folder, beside.cache)
-        held = [_held(work, one) for one in sets]
-        run.note_data(
-            **{
-                f"dataset{one.suffix}": of.frames.fingerprint
-                for one, of in zip(sets, held, strict=True)
-            }
-        )
-        told = _judged(work, sets, held)
-        for one in told:
-            for text in (*_leaking(work, one), *one.warnings):
-                log.warning("%s.", f"{one.judged.name}: {text}" if one.judged.name else text)
-        run.note(device=str(device), summary=_write(work, told, out))
+        unscored: dict[str, str] = {}
+        tried = [(one, _or_reason(one, unscored, partial(_held, work, one))) for one in sets]
+        read = [(one, held) for one, held in tried if held is not None]
+        run.note_data(**{f"dataset{one.suffix}": held.frames.fingerprint for one, held in read})
+        told = _judged(work, read, unscored)
+        _warn(work, told, unscored)
+        run.note(device=str(device), summary=_write(work, told, unscored, out))
     return out
+
+
+def _warn(work: _Work, told: Sequence[Told], unscored: Mapping[str, str]) -> None:
+    for one in told:
+        for text in (*_leaking(work, one), *one.warnings):
+            log.warning("%s.", f"{one.judged.name}: {text}" if one.judged.name else text)
+    for name, reason in unscored.items():
+        log.warning("%s: this external set is not scored: %s", name, reason)
+
+
+def _columns_print(one: _Set, asked: Sequence[str]) -> str:
+    """Of what the columns that are asked for say of every scan."""
+    said = [[of.scan.name, *(of.scan.columns.get(name, "") for name in asked)]
+            for of in one.assigned]  # fmt: skip
+    return hashlib.sha256(json.dumps(said if asked else []).encode()).hexdigest()
+
+
+def _or_reason(one: _Set, unscored: dict[str, str], make: Callable[[], T]) -> T | None:
+    """What is made of a set; of an external one that cannot be scored the reason is kept."""
+    try:
+        return make()
+    except DataError as error:
+        if not one.name:
+            raise
+        unscored[one.name] = str(error)
+        return None
 
 
 class _Set(NamedTuple):
@@ -128,7 +159,7 @@ class _Work(NamedTuple):
 
     @property
     def with_rival(self) -> bool:
-        """Whether trivial models learn: scored on what they learnt they would look best of all."""
+        """Whether trivial models learn; not beside scores of what the model learnt from."""
         return self.config.rival and self.config.split not in LEARNT_FROM
 
     @property
@@ -138,8 +169,12 @@ class _Work(NamedTuple):
         return Asked(config.by, config.prevalence, Bootstrap(config.seed, config.rounds))
 
 
-def _external(external: External, model: Model) -> _Set:
+def _external(external: External, model: Model, by: Sequence[str]) -> _Set:
     dataset = external_dataset(external, model)
+    try:
+        check_texts(dataset.scans, [name for name in by if name in dataset.columns])
+    except DataError as error:
+        raise DataError(f"External set '{external.name}': {error}") from error
     return _Set(external.name, dataset, all_of(dataset))
 
 
@@ -147,49 +182,52 @@ def _held(work: _Work, one: _Set) -> Held:
     """The frames of a set, each scan read once; scans of nobody known in runs of files."""
     config, card = work.config, work.model.card
     split = ALL if one.name else config.split
-    needed = {split, *(LEARNT_FROM if work.with_rival else ())}
+    needed = {split, *((TAUGHT,) if work.with_rival and not one.name else ())}
     # With a cache all scans are cut, so that every split and run finds the same file.
     scans = [of.scan for of in one.assigned if work.cache or of.split in needed]
     look = LOOK if config.views else None
-    try:
-        frames = load_labelled_frames(
-            scans, card.frame, card.aggregation.most_slices, work.cache, track, look
-        )
-    except DataError as error:
-        raise (DataError(f"External set '{one.name}': {error}") if one.name else error) from error
+    frames = load_labelled_frames(
+        scans, card.frame, card.aggregation.most_slices, work.cache, track, look
+    )
     groups = grouped(one.assigned, split, frames.prints, config.run_length)
-    return Held(one.name, frames, groups, split)
+    return Held(one.name, frames, groups, split, one.dataset.classes)
 
 
-def _judged(work: _Work, sets: Sequence[_Set], held: Sequence[Held]) -> list[Told]:
+def _judged(work: _Work, read: Sequence[tuple[_Set, Held]], unscored: dict[str, str]) -> list[Told]:
     """Every set with all that is said of it, the external ones against the internal one."""
-    config = work.config
+    config, bootstrap = work.config, work.asked.bootstrap
     rival_seed = config.seed if work.with_rival else None
-    judged = judge(work.model, held, rival_seed, config.views, track)
-    told = [
-        _told(work, one, of, scored) for one, of, scored in zip(sets, held, judged, strict=True)
-    ]
-    calibrated_on = calibration_prevalence(sets[0].assigned)
+    first, own_held = read[0]
+    judged = judge(work.model, [held for _, held in read], rival_seed, config.views, track)
+    own = _told(work, first, own_held, judged[0])
+    calibrated_on = calibration_prevalence(first.assigned)
     if work.model.card.calibration.reason is not None:
         calibrated_on = None
-    own = told[0]
-    bootstrap = work.asked.bootstrap
-    return [own] + [
-        one._replace(shift=site_shift(own.judged, one.judged, own.scores, calibrated_on, bootstrap))
-        for one in told[1:]
-    ]
+
+    def of_external(one: _Set, held: Held, scored: Evaluation) -> Told:
+        if len(set(scored.group)) < 2:
+            # Told here: this sentence goes into files, and must not name whom the group is of.
+            raise DataError(
+                f"All {len(scored.scans)} scans belong to one group, so no interval can be drawn."
+            )
+        told = _told(work, one, held, scored, of_pixels(held, own_held))
+        shift = site_shift(own.judged, scored, own.scores, calibrated_on, bootstrap)
+        return told._replace(shift=shift)
+
+    found = [own]
+    for (one, held), scored in zip(read[1:], judged[1:], strict=True):
+        told = _or_reason(one, unscored, partial(of_external, one, held, scored))
+        found += [told] if told is not None else []
+    return found
 
 
-def _told(work: _Work, one: _Set, held: Held, judged: Evaluation) -> Told:
+def _told(work: _Work, one: _Set, held: Held, judged: Evaluation, more: Iterable[str] = ()) -> Told:
     asked = work.asked
     known = one.dataset.columns
-    warnings = [*of_the_frames(held), *of_columns(held, asked.by, known)]
+    warnings = [*of_the_frames(held), *of_columns(held, asked.by, known), *more]
     warnings += of_what_is_learnt(judged, work.model, work.run_folder)
     there = asked._replace(by=tuple(name for name in asked.by if name in known))
-    try:
-        return told_of(judged, there, overlap_of(judged, work.model, held), warnings)
-    except DataError as error:
-        raise (DataError(f"External set '{one.name}': {error}") if one.name else error) from error
+    return told_of(judged, there, overlap_of(judged, work.model, held), warnings)
 
 
 def _leaking(work: _Work, told: Told) -> list[str]:
@@ -199,7 +237,9 @@ def _leaking(work: _Work, told: Told) -> list[str]:
     return [f"{kind}: {text}" for kind, text in kinds.items() if text]
 
 
-def _write(work: _Work, sets: Sequence[Told], out: Path) -> dict[str, Any]:
+def _write(
+    work: _Work, sets: Sequence[Told], unscored: Mapping[str, str], out: Path
+) -> dict[str, Any]:
     own, others = sets[0], sets[1:]
     write_tables(sets, out, COLUMNS)
     content = {one.judged.name: set_json(one, work.asked) for one in sets}
@@ -213,7 +253,7 @@ def _write(work: _Work, sets: Sequence[Told], out: Path) -> dict[str, Any]:
         {
             **content.pop(""),
             "operating_point_rule": work.model.card.operating_point_rule,
-            "external": content,
+            "external": content | {name: {"not_scored": why} for name, why in unscored.items()},
             "leakage": leakage,
         },
     )

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from covidssl.errors import UsageError
+from covidssl.errors import StoppedError, UsageError
 from covidssl.experiments import PredictConfig
 from covidssl.files import size_in_words, write_json
 from covidssl.inference.books import Books
 from covidssl.inference.engines import Engine, answered
 from covidssl.inference.estimate import Estimate, estimated
 from covidssl.inference.job import Job
-from covidssl.inference.joining import check_room, join_shards, shards_of
+from covidssl.inference.joining import check_room, entries_of_shards, link_shards, shards_of
 from covidssl.inference.journal import Entry, Journal
 from covidssl.inference.record import counts_of, reasons_of, summary, unanswered, write_run
 from covidssl.inference.shard import Shard
@@ -29,6 +31,7 @@ from covidssl.prediction import AnswerPlan, Predictor
 from covidssl.progress import track
 from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.runs import IfExists, RunFolder, look_at_run
+from covidssl.training import StopSignals
 
 log = logging.getLogger(__name__)
 
@@ -71,22 +74,14 @@ def main(
             the disk is full.
     """
     how = how or How()
-    check_room(out, how.shard)
-    folder = out if how.shard is None else how.shard.folder(out)
-    if how.shard is not None:
-        look_at_run(out, "predict", None, "resume")
-    look_at_run(folder, "predict", config, if_exists)
-    job = _job(config, models, folder, how.device)
-    predictor = job.predictor()
-    ids = _pseudonyms(config, out)
-    job = _with_ids(job, ids)
-    sought = seek(inputs, ids if config.hash_paths else None, config.all_series, how.shard)
+    begun = _begun(config, (models, inputs), out, if_exists, how)
+    folder = begun.job.out
     if how.shard is not None:
         _mark(out)
     with RunFolder(folder, "predict", config, if_exists, may_change=True) as run:
-        _note(run, predictor, ids)
-        entries = _answer(sought, job, predictor, how)
-        return _finish(run, sought, entries, predictor)
+        _note(run, begun)
+        entries = _answer(begun, how)
+        return _finish(run, begun, entries)
 
 
 def join(
@@ -101,23 +96,25 @@ def join(
         CovidsslError: when a shard is missing or not done, has another configuration or other
             models, or its scans were changed since.
     """
-    predictor = _job(config, models, out, "cpu").predictor()
-    ids = _pseudonyms(config, out)
+    job = _job(config, models, out, "cpu")
+    predictor, ids = job.predictor(), _pseudonyms(config, out)
     for shard in shards_of(out):
         before = look_at_run(shard.folder(out), "predict", config, "resume").before
-        known = before.get("data", {})
-        if any(known.get(name) != value for name, value in _data(predictor, ids).items()):
+        if differing := _differing(before, _data(predictor, ids)):
             raise UsageError(
                 f"{shard.folder(out).name}: was answered by other models, or has pseudonyms of "
-                f"another key. Give those of the shards."
+                f"another key ({', '.join(differing)}). Give those of the shards."
             )
-    sought = seek(inputs, ids if config.hash_paths else None, config.all_series)
+    hides = ids if config.hash_paths else None
+    begun = _Begun(job, predictor, seek(inputs, hides, config.all_series, out=out), ids)
+    entries = entries_of_shards(out, begun.sought)
     with RunFolder(out, "predict", config, "resume", may_change=True) as run:
-        _note(run, predictor, ids)
-        entries = join_shards(out, sought)
+        # Not compared: the shards decide, which may have been answered anew since the last join.
+        _note(run, begun)
+        link_shards(out, [entry.scan for entry in entries])
         Journal(out, entries).close()
-        write_tables(out, entries, sought.passed_over)
-        return _finish(run, sought, entries, predictor)
+        write_tables(out, entries, begun.sought.passed_over)
+        return _finish(run, begun, entries)
 
 
 def dry_run(
@@ -125,22 +122,60 @@ def dry_run(
     models: Path | Sequence[Path],
     inputs: Sequence[Path],
     out: Path,
+    if_exists: IfExists = "refuse",
     how: How | None = None,
 ) -> list[str]:
     """What `main` would do and take, in plain lines; writes nothing that stays.
 
     Raises:
-        CovidsslError: when a model cannot be loaded, or there is no CT.
+        CovidsslError: as `main`, of which it refuses whatever that would refuse.
     """
     how = how or How()
+    begun = _begun(config, (models, inputs), out, if_exists, how, makes_key=False)
+    afresh = if_exists != "resume"
+    found = estimated(
+        begun.sought, begun.job, begun.predictor, how.engine, how.retry_failed, afresh
+    )
+    return _lines(found)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    job: Job
+    predictor: Predictor
+    sought: Sought
+    ids: Pseudonyms | None
+
+
+def _begun(
+    config: PredictConfig,
+    given: tuple[Path | Sequence[Path], Sequence[Path]],
+    out: Path,
+    if_exists: IfExists,
+    how: How,
+    makes_key: bool = True,
+) -> _Begun:
+    """All that can be refused is, before anything is written; `given`: models and INPUTs."""
+    models, inputs = given
     check_room(out, how.shard)
     folder = out if how.shard is None else how.shard.folder(out)
+    if how.shard is not None:
+        look_at_run(out, "predict", None, "resume")
+    how.engine.check()
+    before = look_at_run(folder, "predict", config, if_exists).before
     job = _job(config, models, folder, how.device)
     predictor = job.predictor()
-    ids = _pseudonyms(config, out, makes_key=False)
-    sought = seek(inputs, ids if config.hash_paths else None, config.all_series, how.shard)
-    job = _with_ids(job, ids)
-    return _lines(estimated(sought, job, predictor, how.engine, how.retry_failed))
+    ids = _pseudonyms(config, out, makes_key)
+    if differing := _differing(before, _data(predictor, ids)):
+        raise UsageError(
+            f"{folder}: cannot be resumed, its data changed since it was started: "
+            f"{', '.join(differing)}. Give the same models and the same key, or choose another "
+            f"--out."
+        )
+    job = replace(job, reading=replace(job.reading, ids=ids))
+    hides = ids if config.hash_paths else None
+    sought = seek(inputs, hides, config.all_series, how.shard, out)
+    return _Begun(job, predictor, sought, ids)
 
 
 def _job(config: PredictConfig, models: Path | Sequence[Path], out: Path, device: str) -> Job:
@@ -156,10 +191,6 @@ def _job(config: PredictConfig, models: Path | Sequence[Path], out: Path, device
     paths = (models,) if isinstance(models, Path) else tuple(models)
     plan = AnswerPlan.model_validate(config.model_dump(include=set(AnswerPlan.model_fields)))
     return Job(out, paths, plan, Reading(config.pixels, config.policy), device, config.dicom)
-
-
-def _with_ids(job: Job, ids: Pseudonyms | None) -> Job:
-    return replace(job, reading=replace(job.reading, ids=ids))
 
 
 def _pseudonyms(config: PredictConfig, out: Path, makes_key: bool = True) -> Pseudonyms | None:
@@ -180,30 +211,44 @@ def _mark(out: Path) -> None:
 
 def _data(predictor: Predictor, ids: Pseudonyms | None) -> dict[str, str]:
     """What must be the same when a run is resumed."""
-    data = {"classifier": predictor.sha256}
+    cards = [model.card.model_dump_json() for model in predictor.models]
+    # Beside a card may be missing what it tells the hash of: how far a scan may be from training.
+    learnt = [model.learnt is not None for model in predictor.models]
+    card = hashlib.sha256(json.dumps([cards, learnt]).encode()).hexdigest()
+    data = {"classifier": predictor.sha256, "card": card}
     # Rows of one table must not have pseudonyms of two keys.
     return data if ids is None else data | {"ids": ids.of("key", "of the run")}
 
 
-def _note(run: RunFolder, predictor: Predictor, ids: Pseudonyms | None) -> None:
-    run.note_data(**_data(predictor, ids))
-    run.note(device=str(predictor.model.device))
+def _differing(before: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+    """What of these is not as a run was begun with; nothing where there was no run."""
+    known = before.get("data", {})
+    return [name for name, value in data.items() if known and known.get(name) != value]
 
 
-def _answer(sought: Sought, job: Job, predictor: Predictor, how: How) -> list[Entry]:
-    with Books(job.out, sought, how.retry_failed) as books:
+def _note(run: RunFolder, begun: _Begun) -> None:
+    data = _data(begun.predictor, begun.ids)
+    run.note(data=data, device=str(begun.predictor.model.device))
+
+
+def _answer(begun: _Begun, how: How) -> list[Entry]:
+    job, predictor = begun.job, begun.predictor
+    with Books(job.out, begun.sought, how.retry_failed) as books, StopSignals() as signals:
         count, done = len(books.order), len(books.entries)
         log.info("%d scans, %d of them done", count, done)
         try:
-            new = answered(books.todo, job, predictor, how.engine)
+            new = answered(books.todo, job, predictor, how.engine, lambda: bool(signals.caught))
             for written in track(new, "predicting", count, done, books.told):
                 books.keep(written)
         finally:
             books.write_tables()
+        if signals.caught:
+            raise StoppedError("Stopped. Go on with --resume.", signals.caught)
         return books.in_order()
 
 
-def _finish(run: RunFolder, sought: Sought, entries: Sequence[Entry], predictor: Predictor) -> int:
+def _finish(run: RunFolder, begun: _Begun, entries: Sequence[Entry]) -> int:
+    sought, predictor = begun.sought, begun.predictor
     counts, reasons = counts_of(entries, sought.passed_over), reasons_of(entries)
     told = {"reasons": reasons, "ignored": sought.ignored}
     write_run(run.path, predictor.models, predictor.plan, counts, told)

@@ -111,6 +111,10 @@ def _row(row: Row, judged: Evaluation, said: NDArray[np.float64], bootstrap: Boo
     point = RIVAL_POINT if row.kind == "trivial" else judged.threshold
     plain, said = judged.probability[kept], said[kept]
     rounds = bootstrap.rounds
+    if len(set(group)) == 1 and n > 1:
+        # Told here: the note goes into files, and must not name whom the group is of.
+        why = "not scored: all of them belong to one group"
+        return row._replace(n=n, note="; ".join(filter(None, (note, why))))
     try:
         here = evaluate(target, said, point, group, bootstrap.generator(), rounds)
         there = evaluate(target, plain, judged.threshold, group, bootstrap.generator(), rounds)

@@ -11,7 +11,6 @@ from covidssl.files import read_csv
 from covidssl.model import LEARNT, Model
 from covidssl.splits import LEARNT_FROM, overlap
 
-
 ON_LEARNT = "scored on data that chose or taught the weights"
 """What is said of a split that the model learnt from."""
 

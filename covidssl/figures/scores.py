@@ -186,8 +186,8 @@ def decision_figure(curve: DecisionCurve, name: str = "model") -> bytes:
 
 
 def _calibration_text(found: Reliability) -> str:
-    value, chance = found.ece.words.split("; ")
-    lines = [f"calibration error ({found.bins}): {value}", chance]
+    ece = found.ece
+    lines = [f"calibration error ({found.bins}): {ece.value:.3f}", ece.against_chance]
     intervals = found.intervals()
     lines += [
         f"{name}: {intervals[name].value:.2f} "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -24,13 +24,17 @@ class Ahead(Generic[T]):
     A context: when it is left, the thread has ended, and the generator that it took from is closed.
     """
 
-    def __init__(self, items: Iterator[T], most: int = 1) -> None:
+    def __init__(
+        self, items: Iterator[T], most: int = 1, stops: Callable[[], bool] = lambda: False
+    ) -> None:
         """Begin nothing yet.
 
         Args:
             items: a generator.
             most: so many wait at a time; one more may be in the making.
+            stops: whether to give no more, asked again and again.
         """
+        self._stops = stops
         self._items = items
         self._queue: Queue[T | _End] = Queue(most)
         self._stopped = threading.Event()
@@ -55,8 +59,11 @@ class Ahead(Generic[T]):
         self._thread.join()
 
     def __iter__(self) -> Iterator[T]:
-        while True:
-            item = self._queue.get()
+        while not self._stops():
+            try:
+                item = self._queue.get(timeout=_SECONDS)
+            except Empty:
+                continue
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error

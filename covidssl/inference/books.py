@@ -12,6 +12,7 @@ from typing import Self
 from covidssl.inference.job import Written
 from covidssl.inference.journal import (
     ANSWERED,
+    FOLDERS,
     Entry,
     Journal,
     done_before,
@@ -46,11 +47,10 @@ class Books:
             sought: all scans.
             retry_failed: read those again that failed.
         """
-        _remove_leftovers(out)
+        remove_leftovers(out)
         self._out, self._passed_over = out, sought.passed_over
         set_aside(out, [scan.name for scan in sought.scans])
-        stamps = {scan.name: scan.stamp() for scan in sought.scans}
-        self.entries = done_before(out, stamps, retry_failed)
+        self.entries = done_before(out, sought.stamps(), retry_failed)
         self.order = tuple(scan.name for scan in sought.scans)
         self.todo = tuple(scan for scan in sought.scans if scan.name not in self.entries)
         # Lines of scans that are not among these INPUTs stay: they may come again.
@@ -109,8 +109,9 @@ class Books:
         self._took = self._written - began
 
 
-def _remove_leftovers(out: Path) -> None:
+def remove_leftovers(out: Path) -> None:
     """Take away files that killed runs left half-written."""
-    for place in (out, *(entry for entry in out.iterdir() if entry.is_dir())):
+    # Folders of shards are left alone: other processes may be writing them.
+    for place in (out, *(out / name for name in FOLDERS)):
         for left in place.glob(_PARTS):
             left.unlink(missing_ok=True)

@@ -62,15 +62,27 @@ class _Cost:
 
 
 def estimated(
-    sought: Sought, job: Job, predictor: Predictor, engine: Engine, retry_failed: bool = False
+    sought: Sought,
+    job: Job,
+    predictor: Predictor,
+    engine: Engine,
+    retry_failed: bool = False,
+    afresh: bool = False,
 ) -> Estimate:
     """Answer a few scans of each format aside, and reckon from them.
+
+    Args:
+        sought: all scans.
+        job: how they would be answered.
+        predictor: the models.
+        engine: where they would be answered.
+        retry_failed: those that failed would be read again.
+        afresh: what is there would not be gone on with.
 
     Raises:
         CovidsslError: when the disk is full.
     """
-    stamps = {scan.name: scan.stamp() for scan in sought.scans}
-    there = done_before(job.out, stamps, retry_failed)
+    there = {} if afresh else done_before(job.out, sought.stamps(), retry_failed)
     todo = [scan for scan in sought.scans if scan.name not in there]
     total, tried = _Cost(), 0
     for name, count in Counter(scan.format for scan in todo).items():

@@ -11,12 +11,13 @@ from pathlib import Path
 from covidssl.answers import Answer, Outcome, Reason
 from covidssl.errors import CovidsslError, NoRoomError, ScanError, traced
 from covidssl.files import is_full
-from covidssl.inference.journal import Entry, forget, stem_of, write_answer
+from covidssl.inference.journal import Entry, forget, stamp_of, stem_of, write_answer
 from covidssl.io import Reading, ScanFiles, read_scan
 from covidssl.maps.writing import write_maps
 from covidssl.model import load_model
 from covidssl.prediction import Answered, AnswerPlan, Predictor, Prepared
 from covidssl.prediction import refused as refused_scan
+from covidssl.prediction.outcomes import outcome_of
 from covidssl.strips import write_strip
 from covidssl.training import make_fabric
 
@@ -93,7 +94,7 @@ def look(scan: ScanFiles, predictor: Predictor, reading: Reading) -> Looked:
     Raises:
         CovidsslError: for what is wrong with more than this scan.
     """
-    began, stamp = time.perf_counter(), scan.stamp()
+    began, stamp = time.perf_counter(), stamp_of(scan, reading.ids)
     found: Prepared | Answer
     trace = ""
     try:
@@ -146,7 +147,7 @@ def write(job: Job, looked: Looked, said: Answered | Answer, spent: float, trace
     answer = said if isinstance(said, Answer) else said.answer
     if not isinstance(said, Answer):
         try:
-            answer = answer.model_copy(update={"files": _write_files(job, looked.scan, said)})
+            answer = _with_files(job, looked.scan, said)
         except Exception as error:
             answer, trace = refused(looked.scan.name, error)
     seconds = looked.seconds + spent + time.perf_counter() - began
@@ -182,17 +183,20 @@ def _failed(scan: str, code: str, text: str) -> Answer:
     return Answer(scan=scan, outcome=Outcome.FAILED, reasons=(reason,))
 
 
-def killed(scan: ScanFiles, code: str, text: str) -> Looked:
+def ended(scan: ScanFiles, job: Job, code: str, text: str) -> Looked:
     """What is known of a scan over which its process was ended."""
-    return Looked(scan, scan.stamp(), _failed(scan.name, code, text), 0.0)
+    return Looked(scan, stamp_of(scan, job.reading.ids), _failed(scan.name, code, text), 0.0)
 
 
-def _write_files(job: Job, scan: ScanFiles, said: Answered) -> dict[str, str]:
-    stem = stem_of(scan.name)
-    return {
-        **write_maps(job.out, stem, said, scan, job.dicom),
-        **write_strip(job.out, stem, said),
-    }
+def _with_files(job: Job, scan: ScanFiles, said: Answered) -> Answer:
+    """Write all but the answer, which then says what was written and what could not be."""
+    stem, answer = stem_of(scan.name), said.answer
+    maps = write_maps(job.out, stem, said, scan, job.dicom)
+    told: dict[str, object] = {"files": maps.paths | write_strip(job.out, stem, said)}
+    if maps.reasons:
+        told["reasons"] = (*answer.reasons, *maps.reasons)
+        told["outcome"] = outcome_of((*answer.reasons, *maps.reasons), job.plan.force)
+    return answer.model_copy(update=told)
 
 
 def with_absolute_paths(job: Job) -> Job:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from covidssl.errors import UsageError
 from covidssl.files import replacing
-from covidssl.inference.journal import SCANS, Entry, answer_path, done_before, read_answer
+from covidssl.inference.books import remove_leftovers
+from covidssl.inference.journal import (
+    FOLDERS,
+    SCANS,
+    Entry,
+    answer_path,
+    done_before,
+    forget,
+    read_answer,
+    stem_of,
+)
 from covidssl.inference.shard import Shard, shards_in
 from covidssl.inference.sources import Sought
-from covidssl.io import ScanFiles
+
+_STEM = re.compile(r"[0-9a-f]{16}(?=[-.])")
 
 
 def check_room(out: Path, shard: Shard | None) -> None:
@@ -56,46 +69,77 @@ def shards_of(out: Path) -> list[Shard]:
     return there
 
 
-def join_shards(out: Path, sought: Sought) -> list[Entry]:
-    """Let every scan's answer and products stand below the output itself, as without shards.
-
-    They are links to the shards' files, or copies where the file system knows no links.
-
-    Returns:
-        The entries of all scans, in their order.
+def entries_of_shards(out: Path, sought: Sought) -> list[Entry]:
+    """The entries of all scans, in their order; nothing is changed.
 
     Raises:
         UsageError: when a shard has not answered a scan, or not as its files are now.
     """
-    shards = shards_of(out)
+    stamps = sought.stamps()
     entries: dict[str, Entry] = {}
-    for shard in shards:
-        own = [scan for scan in sought.scans if shard.holds(scan.name)]
-        entries |= _entries(shard, shard.folder(out), own)
-    joined = []
-    for scan in sought.scans:
-        (shard,) = [one for one in shards if one.holds(scan.name)]
+    for shard in shards_of(out):
+        own = [scan.name for scan in sought.scans if shard.holds(scan.name)]
+        entries |= _entries(shard, shard.folder(out), {name: stamps[name] for name in own})
+    return [entries[scan.name] for scan in sought.scans]
+
+
+def link_shards(out: Path, scans: Collection[str]) -> None:
+    """Let every scan's answer and products stand below the output itself, as without shards.
+
+    They are links to the shards' files, or copies where the file system knows no links. What an
+    earlier join left there of other scans, or of these as they were, goes: the shards have it.
+
+    Args:
+        out: the output of all shards.
+        scans: names of all scans, which the shards have answered.
+    """
+    shards = shards_of(out)
+    remove_leftovers(out)
+    _remove_others(out, scans)
+    for scan in scans:
+        (shard,) = [one for one in shards if one.holds(scan)]
         folder = shard.folder(out)
-        for path in read_answer(folder, scan.name).files.values():
-            _link(folder / path, out / path)
-        # The answer last, as everywhere.
-        _link(folder / answer_path(scan.name), out / answer_path(scan.name))
-        joined.append(entries[scan.name])
-    return joined
+        paths = [*read_answer(folder, scan).files.values(), answer_path(scan)]
+        if not all(_is_linked(folder / path, out / path) for path in paths):
+            forget(out, scan)
+            # The answer last, as everywhere.
+            for path in paths:
+                _link(folder / path, out / path)
+
+
+def _remove_others(out: Path, scans: Collection[str]) -> None:
+    """Take away what a join wrote of scans that are not among these."""
+    wanted = {stem_of(scan) for scan in scans}
+    folders = [out / name for name in FOLDERS]
+    for folder in folders:
+        if not folder.is_dir() or folder.is_symlink():
+            continue
+        for path in folder.iterdir():
+            stem = _STEM.match(path.name)
+            if stem is not None and stem[0] not in wanted:
+                path.unlink()
+
+
+def _is_linked(source: Path, target: Path) -> bool:
+    try:
+        return target.samefile(source)
+    except OSError:
+        return False
 
 
 def _link(source: Path, target: Path) -> None:
     """Let `target` be the same file, or a copy where the file system knows no links."""
     with replacing(target) as temporary:
+        temporary.unlink(missing_ok=True)
         try:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
 
 
-def _entries(shard: Shard, folder: Path, own: list[ScanFiles]) -> dict[str, Entry]:
-    entries = done_before(folder, {scan.name: scan.stamp() for scan in own})
-    lacking = [scan.name for scan in own if scan.name not in entries]
+def _entries(shard: Shard, folder: Path, own: Mapping[str, str]) -> dict[str, Entry]:
+    entries = done_before(folder, own)
+    lacking = [name for name in own if name not in entries]
     if lacking:
         raise UsageError(
             f"{folder.name}: {len(lacking)} of its {len(own)} scans are not answered, or were "

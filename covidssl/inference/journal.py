@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from covidssl.answers import Answer, Outcome
-from covidssl.files import write_bytes
+from covidssl.errors import NoRoomError
+from covidssl.files import is_full, write_bytes
+from covidssl.io import ScanFiles
+from covidssl.pseudonyms import Pseudonyms
 
 NAME = "journal.jsonl"
 SCANS, ASIDE = "scans", "aside"
+FOLDERS = (SCANS, ASIDE, "maps", "dicom", "pictures", "strips")
+"""Where files of scans lie, by their stems."""
 ANSWERED = (Outcome.OK, Outcome.WARNED)
 
 
@@ -24,7 +29,7 @@ class Entry:
 
     Attributes:
         scan: its name.
-        stamp: of its files, as they were when it was read.
+        stamp: of its files and their place (`stamp_of`), as they were when it was read.
         outcome: what became of it.
         codes: of its reasons.
         seconds: that it took, without what it waited.
@@ -41,6 +46,21 @@ class Entry:
     def line(self) -> bytes:
         """The entry as the journal holds it."""
         return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
+
+
+def stamp_of(scan: ScanFiles, ids: Pseudonyms | None = None) -> str:
+    """SHA-256 of a scan's files and of where they lie: another one means another scan.
+
+    Of scans with one name, one size and one time the place alone tells which is which.
+
+    Args:
+        scan: its files.
+        ids: hide the place of a scan whose name is hidden, too: it could be guessed otherwise.
+    """
+    place = scan.place()
+    if scan.hidden and ids is not None:
+        place = ids.of("place", place)
+    return hashlib.sha256(f"{scan.stamp()}\0{place}".encode(errors="surrogateescape")).hexdigest()
 
 
 def stem_of(scan: str) -> str:
@@ -112,18 +132,22 @@ def read_journal(out: Path) -> dict[str, Entry]:
 
 
 def is_whole(out: Path, entry: Entry) -> bool:
-    """Whether the answer of an entry is there as it was written."""
+    """Whether the answer of an entry is there as it was written, and all its products are."""
     try:
         content = (out / answer_path(entry.scan)).read_bytes()
-    except OSError:
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            return False
+        return all((out / path).is_file() for path in json.loads(content)["files"].values())
+    except (OSError, ValueError, KeyError):
         return False
-    return hashlib.sha256(content).hexdigest() == entry.sha256
 
 
 def done_before(
     out: Path, stamps: Mapping[str, str], retry_failed: bool = False
 ) -> dict[str, Entry]:
     """Entries that need not be made again: the scan's files are the same, its answer is whole.
+
+    A scan whose maps or strips were deleted is answered again.
 
     Args:
         out: the output.
@@ -149,10 +173,24 @@ class Journal:
         self._file: BinaryIO = self._path.open("ab")
 
     def add(self, entry: Entry) -> None:
-        """Write down what became of a scan, once its answer is written."""
-        self._file.write(entry.line())
-        self._file.flush()
+        """Write down what became of a scan, once its answer is written.
+
+        Raises:
+            NoRoomError: when the disk is full.
+        """
+        try:
+            self._file.write(entry.line())
+            self._file.flush()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise NoRoomError(
+                f"{NAME}: the disk is full ({error.strerror}). Free some space, and go on with "
+                f"--resume: the last scan is answered again."
+            ) from error
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        # What could not be written when it was added cannot be now; that was told already.
+        with suppress(OSError):
+            self._file.close()

@@ -68,13 +68,8 @@ def list_members(archive: Path) -> Listing:
     directory = opened.members
     wrong = _what_is_wrong(list(directory.values()), archive.stat().st_size)
     if wrong is None and opened.twice:
-        wrong = (
-            (
-                f"holds {opened.twice} files under the path of another one: which of them is meant "
-                f"cannot be known. Pack the folder again."
-            ),
-            "zip_path",
-        )
+        told = f"{opened.twice} of its files have the path of another one"
+        wrong = f"{told}, and which is meant cannot be known. Pack the folder again.", "zip_path"
     if wrong is not None:
         return Listing(problem=wrong[0], code=wrong[1])
     return Listing(tuple(Member(Path(name), info.file_size) for name, info in directory.items()))

@@ -13,7 +13,7 @@ from covidssl.hounsfield import Pixels
 from covidssl.io.eligible import eligible
 from covidssl.io.find import ScanFiles
 from covidssl.io.headers import SliceHeader, identities, read_headers
-from covidssl.io.mending import fill, grid_shape
+from covidssl.io.mending import ON_PLACE_MM, fill, grid_shape
 from covidssl.io.pixels import PlaneReader
 from covidssl.io.raw import RawScan, check_size
 from covidssl.io.reading import Reading
@@ -51,6 +51,7 @@ def read_dicom(scan: ScanFiles, reading: Reading) -> RawScan:
         stacked.repairs,
         patient,
         series,
+        files=_files(stacked, scan),
     )
 
 
@@ -95,6 +96,21 @@ def _room(shape: tuple[int, int, int], stacked: Stack) -> NDArray[np.int16]:
         return room
     flips = (steps[2, 2] < 0, steps[1, 1] < 0, steps[0, 0] < 0)
     return room[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
+
+def _files(stacked: Stack, scan: ScanFiles) -> tuple[int | None, ...]:
+    """Which file shows each plane of the grid; none at all where a slice does not lie on it."""
+    headers = stacked.headers
+    places = np.searchsorted(stacked.targets, stacked.along - ON_PLACE_MM)
+    found = stacked.targets[np.minimum(places, len(stacked.targets) - 1)]
+    on_the_grid = np.allclose(found, stacked.along, rtol=0, atol=ON_PLACE_MM)
+    if stacked.drift != (0.0, 0.0) or not on_the_grid or any(one.frames > 1 for one in headers):
+        return ()
+    numbers = {path: number for number, path in enumerate(scan.paths)}
+    files: list[int | None] = [None] * len(stacked.targets)
+    for plane, header in zip(places, headers, strict=True):
+        files[plane] = numbers[header.path]
+    return tuple(files)
 
 
 def _marked(header: SliceHeader, planes: PlaneReader) -> SliceHeader:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -36,8 +37,9 @@ _NESTED = "a .zip inside a .zip is not read. Unpack the outer one."
 _EMPTY = "the file is empty (0 bytes)."
 _JUNK = ("thumbs.db", "desktop.ini", "__macosx", "dicomdir")
 _OUTSIDE = "(link out of the folder)"
-_CLOSED = "(folder that may not be read)"
+_OUTPUT = "(folder that covidssl wrote)"
 _MAGIC_AT = 128
+_RECORD, _MOST_OF_A_RECORD = "record.json", 2**20
 
 
 @dataclass(frozen=True)
@@ -62,30 +64,40 @@ class _Candidate:
         return replace(self.scan("unreadable"), problem=problem, code=code)
 
 
-def find_scans(inputs: Sequence[Path], ids: Pseudonyms | None = None) -> Found:
+def find_scans(
+    inputs: Sequence[Path],
+    ids: Pseudonyms | None = None,
+    outputs: Collection[Path] | None = None,
+) -> Found:
     """Look for scans in files, folders and `.zip` files, folders in folders included.
 
     Hidden files are passed over, links out of an INPUT are not followed, other files are counted.
     A folder with one DICOM series gives a scan with the folder's name; several series in one folder
     give `folder#1`, `folder#2`, ... in the order of their first file names. What is in a `.zip` is
-    called as if it were a folder of that name.
+    called as if it were a folder of that name. A folder that cannot be listed is a scan that
+    cannot be read (`closed`), since nobody knows what is in it.
 
     Args:
         inputs: files and folders.
         ids: gives pseudonyms of the scans' paths in place of their names.
+        outputs: where given, these folders and those of earlier runs of covidssl below an INPUT
+            are passed over: their pictures and maps are no scans.
 
     Raises:
-        UsageError: when an INPUT does not exist.
+        UsageError: when an INPUT does not exist, or is neither a file nor a folder.
         DataError: when there is no scan at all.
     """
     ignored: Counter[str] = Counter()
+    search = _Search(ignored, None if outputs is None else {out.resolve() for out in outputs})
     candidates: dict[tuple[Path | None, Path], _Candidate] = {}
     scans: list[ScanFiles] = []
     for given in inputs:
         if not given.exists():
             raise UsageError(f"{given}: there is no such file or folder.")
+        if not given.is_file() and not given.is_dir():
+            raise UsageError(f"{given}: is neither a file nor a folder.")
         prefix = (given.name or given.resolve().name) if len(inputs) > 1 else ""
-        for candidate in _candidates(given, prefix, ignored):
+        for candidate in _candidates(given, prefix, search):
             if isinstance(candidate, ScanFiles):
                 scans.append(candidate)
             else:
@@ -113,9 +125,28 @@ def _without_suffixes(ignored: Counter[str]) -> Counter[str]:
     return hidden
 
 
-def _candidates(
-    given: Path, prefix: str, ignored: Counter[str]
-) -> Iterator[_Candidate | ScanFiles]:
+@dataclass(frozen=True)
+class _Search:
+    ignored: Counter[str]
+    outputs: Collection[Path] | None
+
+    def passes_over(self, folder: Path, names: Collection[str]) -> bool:
+        """Whether a folder below an INPUT holds what a run has written."""
+        if self.outputs is None:
+            return False
+        return folder in self.outputs or (_RECORD in names and _is_record(folder / _RECORD))
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _MOST_OF_A_RECORD else b""
+        record = json.loads(content)
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"verb", "status"} <= record.keys()
+
+
+def _candidates(given: Path, prefix: str, search: _Search) -> Iterator[_Candidate | ScanFiles]:
     own = given.name or given.resolve().name
     if given.is_file():
         home = given.parent.resolve()
@@ -124,13 +155,22 @@ def _candidates(
         return
     root = given.resolve()
     cut = len(str(root)) if root.name else 0
-    for entry in _entries(root, root, ignored):
-        relative = entry.path[cut:].lstrip(os.sep).replace(os.sep, "/")
-        name = f"{prefix}/{relative}" if prefix else relative
+    for path, problem in _entries(root, root, search):
+        relative = str(path)[cut:].lstrip(os.sep).replace(os.sep, "/")
+        name = (f"{prefix}/{relative}" if prefix and relative else relative) or own
+        if problem is not None:
+            yield ScanFiles(name, "unreadable", (path,), problem=problem, code="closed")
+            continue
         folder = name.rpartition("/")[0] or own
-        empty = entry.stat().st_size == 0
-        candidate = _Candidate(Path(entry.path), name, folder, _suffix(entry.name), empty, root)
+        candidate = _Candidate(path, name, folder, _suffix(path.name), _is_empty(path), root)
         yield from _unzipped(candidate)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:  # reading will say what is wrong with it
+        return False
 
 
 def _unzipped(of: _Candidate) -> Iterator[_Candidate | ScanFiles]:
@@ -153,26 +193,42 @@ def _unzipped(of: _Candidate) -> Iterator[_Candidate | ScanFiles]:
             yield found
 
 
-def _entries(folder: Path, root: Path, ignored: Counter[str]) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: Path, root: Path, search: _Search) -> Iterator[tuple[Path, str | None]]:
+    """All files below a folder, and those folders that cannot be listed, with the reason."""
     try:
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
-    except PermissionError:
-        ignored[_CLOSED] += 1
+            folders = {entry.name for entry in ordered if entry.is_dir(follow_symlinks=False)}
+    except OSError as error:
+        yield folder, f"this folder cannot be read: {error.strerror}."
+        return
+    if folder != root and search.passes_over(folder, {entry.name for entry in ordered}):
+        search.ignored[_OUTPUT] += 1
         return
     for entry in ordered:
         if entry.name.startswith(".") or entry.name.lower() in _JUNK:
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _entries(Path(entry.path), root, ignored)
-        elif entry.is_symlink() and not _leads_to_file_inside(Path(entry.path), root):
-            ignored[_OUTSIDE] += 1
-        elif entry.is_file():
-            yield entry
+        path = Path(entry.path)
+        if entry.name in folders:
+            yield from _entries(path, root, search)
+        elif entry.is_symlink() and not _leads_to_file_inside(path, root):
+            search.ignored[_OUTSIDE] += 1
+        elif _is_file(entry):
+            yield path, None
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # reading will say what is wrong with it
+        return True
 
 
 def _leads_to_file_inside(link: Path, root: Path) -> bool:
-    return link.is_file() and link.resolve().is_relative_to(root)
+    try:
+        return link.is_file() and link.resolve().is_relative_to(root)
+    except OSError:  # into a closed folder
+        return False
 
 
 def _suffix(name: str) -> str:

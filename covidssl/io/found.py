@@ -55,6 +55,13 @@ class ScanFiles:
         named = [(name, *state) for name, state in zip(names, states, strict=True)]
         return hashlib.sha256(json.dumps([self.format, named]).encode()).hexdigest()
 
+    def place(self) -> str:
+        """Where the files lie on this machine; it tells scans apart whose names are the same."""
+        if self.archive is not None:
+            return json.dumps([str(_real(self.archive)), *map(str, self.paths)])
+        folders = {folder: _real(folder) for folder in {path.parent for path in self.paths}}
+        return json.dumps([str(folders[path.parent] / path.name) for path in self.paths])
+
 
 @dataclass(frozen=True)
 class Found:
@@ -74,10 +81,28 @@ def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def in_order(scans: Sequence[ScanFiles], ids: Pseudonyms | None) -> tuple[ScanFiles, ...]:
-    """Scans in natural order of their paths, each with a name of its own, or a pseudonym of it."""
-    named = sorted(map(_writable, scans), key=lambda scan: natural_order(scan.name))
+    """Scans in natural order of their paths, each with a name of its own, or a pseudonym of it.
+
+    What was found twice is one scan. Those of one name are numbered by where they lie, so that
+    names do not depend on the order in which they were found.
+    """
+    named = sorted(map(_writable, _distinct(scans)), key=_rank)
     unique = _unique(named)
     return tuple(unique if ids is None else (_hidden(scan, ids) for scan in unique))
+
+
+def _distinct(scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:
+    seen: set[object] = set()
+    for scan in scans:
+        # Of files that cannot be read each name is a scan of its own: rows of a list have one.
+        own = (scan.name if scan.problem is not None else "", scan.archive, scan.paths)
+        if own not in seen:
+            seen.add(own)
+            yield scan
+
+
+def _rank(scan: ScanFiles) -> tuple[object, ...]:
+    return natural_order(scan.name), scan.name, scan.place()
 
 
 def _hidden(scan: ScanFiles, ids: Pseudonyms) -> ScanFiles:
@@ -109,9 +134,16 @@ def _unique(scans: Sequence[ScanFiles]) -> Iterator[ScanFiles]:
         yield replace(scan, name=name)
 
 
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # a list may name anything, a ring of links too
+        return path.absolute()
+
+
 def _size_and_time(path: Path) -> tuple[int, int]:
     try:
         state = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return -1, -1
     return state.st_size, state.st_mtime_ns

@@ -13,7 +13,8 @@ from scipy import ndimage
 from covidssl.io.gate import LOWEST_HU
 from covidssl.io.series import Stack
 
-_ON_PLACE = 1e-6
+ON_PLACE_MM = 1e-6
+"""A slice no further from its place on the grid is taken as it is."""
 
 Plane = Callable[[int], NDArray[np.int16]]
 
@@ -43,10 +44,10 @@ def fill(stack: Stack, grid: NDArray[np.int16], plane: Plane) -> None:
     upright = _Upright(stack, grid.shape[1:], plane)
     for index, target in enumerate(stack.targets):
         # The slice at or before the target; the last one has none behind it.
-        before = int(np.searchsorted(stack.along, target + _ON_PLACE, side="right")) - 1
+        before = int(np.searchsorted(stack.along, target + ON_PLACE_MM, side="right")) - 1
         before = min(max(before, 0), len(stack.along) - 1)
         rest = float(target - stack.along[before])
-        if rest <= _ON_PLACE or before + 1 == len(stack.along):
+        if rest <= ON_PLACE_MM or before + 1 == len(stack.along):
             grid[index] = upright(before)
             continue
         share = np.float32(rest / float(stack.along[before + 1] - stack.along[before]))

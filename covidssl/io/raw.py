@@ -45,6 +45,7 @@ class RawScan:
         patient: pseudonym of the header's patient, or empty.
         series: pseudonym of the header's series, or empty.
         picture: whether it comes from a picture file.
+        files: which file shows each plane (see `StoredGrid`).
     """
 
     array: NDArray[Any]
@@ -56,6 +57,7 @@ class RawScan:
     patient: str = ""
     series: str = ""
     picture: bool = False
+    files: tuple[int | None, ...] = ()
 
 
 def check_size(shape: tuple[int, ...], source: str) -> None:

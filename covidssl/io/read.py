@@ -251,7 +251,7 @@ def _stored(raw: RawScan) -> StoredGrid | None:
     if raw.affine is None:
         return None
     slices, rows, columns = raw.array.shape
-    return StoredGrid((slices, rows, columns), raw.affine)
+    return StoredGrid((slices, rows, columns), raw.affine, raw.files)
 
 
 def _check_edges(shape: tuple[int, ...], source: str) -> None:

@@ -2,6 +2,6 @@
 
 from covidssl.maps.planes import Planes
 from covidssl.maps.scan_maps import ScanMaps, maps_of
-from covidssl.maps.writing import write_maps
+from covidssl.maps.writing import MapFiles, write_maps
 
-__all__ = ["Planes", "ScanMaps", "maps_of", "write_maps"]
+__all__ = ["MapFiles", "Planes", "ScanMaps", "maps_of", "write_maps"]

@@ -24,7 +24,8 @@ def burden_of(
         lungs: of the scan.
         lesion: (N, size, size), which pixels count as lesion.
         inside: share of lung in each of them.
-        right: share of the right lung; None where the sides are not told apart.
+        right: share of the right lung; None where the sides are not told apart, or nothing is known
+            of how the scan lies.
         at: (N,) where along the body the planes lie; one stands for what is nearest to it.
     """
     thick = np.gradient(at) if len(at) > 1 else np.ones(1)

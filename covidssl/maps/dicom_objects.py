@@ -17,7 +17,7 @@ from covidssl.answers import Answer, LungBurden
 from covidssl.errors import ScanError, UsageError
 from covidssl.files import replacing
 from covidssl.io import ScanFiles
-from covidssl.io.source_headers import source_headers
+from covidssl.io.source_headers import NEEDED, source_headers
 from covidssl.maps.dicom_codes import (
     ABNORMAL,
     AI,
@@ -44,8 +44,6 @@ from covidssl.version import __version__
 from covidssl.volume import StoredGrid
 
 NAME = "covidssl"
-_OFF_PLACE = 0.1  # of the distance of slices
-_OFF_PIXELS = 0.1
 _LESION, _LUNGS = 1, 2
 _SEG_SERIES, _SR_SERIES = 9001, 9002
 
@@ -76,8 +74,8 @@ def write_objects(source: ScanFiles, found: Findings, seg: Path, sr: Path) -> No
         seg, sr: where they go.
 
     Raises:
-        ScanError: when the series' slices do not lie on the grid (it was mended), or its headers
-            lack what the objects need.
+        ScanError: when planes of the grid are not whole files of the series, or its headers lack
+            what the objects need, or hold what they may not.
         UsageError: when highdicom is not installed.
     """
     try:
@@ -86,7 +84,7 @@ def write_objects(source: ScanFiles, found: Findings, seg: Path, sr: Path) -> No
         raise UsageError(
             "--dicom needs the package highdicom: pip install 'covidssl[dicom]'."
         ) from error
-    slices, planes = _on_the_grid(source_headers(source), found.grid, source.name)
+    slices, planes = _slices(source, found.grid)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -94,42 +92,35 @@ def write_objects(source: ScanFiles, found: Findings, seg: Path, sr: Path) -> No
             report = _report(slices, segmentation, found)
     except Exception as error:
         # Its kind alone is told: the text may quote the patient.
-        raise ScanError(
-            f"{source.name}: no DICOM SEG or SR is written ({type(error).__name__}): a header "
-            f"lacks what they need, or holds what DICOM does not allow. Its maps are there as "
-            f"NIfTI.",
-            "no_dicom",
+        raise _none(
+            source, f"a header holds what DICOM does not allow ({type(error).__name__})"
         ) from None
     for dataset, path in ((segmentation, seg), (report, sr)):
         with replacing(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
 
 
-def _on_the_grid(headers: list[Any], grid: StoredGrid, source: str) -> tuple[list[Any], list[int]]:
-    """The slices, lowest plane first, and the plane of the grid on which each of them lies.
+def _slices(source: ScanFiles, grid: StoredGrid) -> tuple[list[Any], list[int]]:
+    """The headers of the files that were kept, lowest plane first, and the plane each shows.
 
-    A slice that is there twice counts once.
+    A plane that was filled in has none, and a file that was left out is not among them.
     """
-    inverse = np.linalg.inv(grid.affine)
-    found: dict[int, Any] = {}
+    kept = {plane: file for plane, file in enumerate(grid.files) if file is not None}
+    if not kept:
+        many = len(source.paths) < grid.shape[0]
+        why = "many frames lie in a file" if many else "slices were moved or resampled to mend it"
+        raise _none(source, f"its planes are not whole files, since {why}")
+    headers = source_headers(source, list(kept.values()))
     for header in headers:
-        place = [*(float(edge) for edge in getattr(header, "ImagePositionPatient", ())), 1.0]
-        same = (header.get("Rows"), header.get("Columns")) == grid.shape[1:]
-        if len(place) != 4 or not same:
-            raise ScanError(_off(source), "no_dicom")
-        x, y, z = (inverse @ np.array(place))[:3]
-        if max(abs(x), abs(y)) > _OFF_PIXELS or abs(z - round(z)) > _OFF_PLACE:
-            raise ScanError(_off(source), "no_dicom")
-        found.setdefault(round(z), header)
-    planes = sorted(plane for plane in found if 0 <= plane < grid.shape[0])
-    return [found[plane] for plane in planes], planes
+        lacking = [keyword for keyword in NEEDED if header.get(keyword, None) in (None, "")]
+        if lacking:
+            raise _none(source, f"the header of a slice lacks {', '.join(lacking)}")
+    return headers, list(kept)
 
 
-def _off(source: str) -> str:
-    return (
-        f"{source}: no DICOM SEG or SR is written: its slices do not lie on the grid that was "
-        f"looked at, one file each (the series was mended, or holds many frames in a file). Its "
-        f"maps are there as NIfTI."
+def _none(source: ScanFiles, why: str) -> ScanError:
+    return ScanError(
+        f"{source.name}: no DICOM SEG or SR is written: {why}. Its maps are there as NIfTI."
     )
 
 
@@ -238,7 +229,8 @@ def _groups(segmentation: Any, found: Findings) -> list[Any]:
     burden = found.answer.burden
     if burden is None:
         return groups
-    shown = bool(found.lesion.any())
+    # A plane that was filled in counts in the volume, and lies in no segment.
+    shown = bool(found.lesion.any()) and None not in found.grid.files
     both = {
         "tracking_identifier": sr.TrackingIdentifier(_uid(), "lesion in both lungs"),
         "finding_type": _code(LESION),

@@ -65,7 +65,12 @@ class ScanMaps:
 
 
 def maps_of(
-    model: Model, ct: Volume, lungs: Lungs, cut: ScanFrames, weight: NDArray[np.float64]
+    model: Model,
+    ct: Volume,
+    lungs: Lungs,
+    cut: ScanFrames,
+    weight: NDArray[np.float64],
+    evidence: NDArray[np.float32] | None = None,
 ) -> ScanMaps:
     """The maps of a scan that was looked at.
 
@@ -75,9 +80,13 @@ def maps_of(
         lungs: of it.
         cut: the frames that the classifier saw.
         weight: (N,) by how much each frame counts in the scan's logit.
+        evidence: (N, [D,] size, size), what each pixel adds to its frame's logit, where that is
+            known already; otherwise the classifier is asked.
     """
     frame, threshold = model.card.frame, model.card.burden_threshold
-    evidence = _evidence(model, cut, weight)
+    adds = _asked(model, cut) if evidence is None else evidence
+    evidence = adds * weight.astype(np.float32).reshape(-1, *(1,) * (adds.ndim - 1))
+    evidence = evidence if frame.depth is None else evidence[0]
     seen = Planes(evidence, _heights(cut, lungs, frame, len(ct.array)), _reach(cut.slices))
     if model.restoration is None or not lungs.usable or ct.pixels is None:
         return ScanMaps(cut.slices, cut.box, evidence, None, None, seen, None, threshold)
@@ -90,6 +99,11 @@ def maps_of(
     return ScanMaps(cut.slices, cut.box, evidence, lesion, burden, seen, lesions, threshold)
 
 
+def _orientation_known(ct: Volume) -> bool:
+    """Whether the scan's file says how it lies."""
+    return ct.affine is not None or ct.stored is not None
+
+
 class _Shown(NamedTuple):
     """What the lesion map is made of, and the share of the right lung in each of its pixels."""
 
@@ -98,16 +112,12 @@ class _Shown(NamedTuple):
     right: NDArray[np.float32] | None
 
 
-def _evidence(
-    model: Model, cut: ScanFrames, weight: NDArray[np.float64]
-) -> NDArray[np.float32]:  # fmt: skip
+def _asked(model: Model, cut: ScanFrames) -> NDArray[np.float32]:
     parts = []
     for first in range(0, len(cut.frames), _AT_ONCE):
         frames = torch.from_numpy(cut.frames[first : first + _AT_ONCE]).to(model.device)
         parts.append(class_evidence(model.classifier, unit_from_frames(frames)[:, None]).cpu())
-    evidence = torch.cat(parts).numpy()
-    evidence *= weight.astype(np.float32).reshape(-1, *(1,) * (evidence.ndim - 1))
-    return evidence if model.card.frame.depth is None else evidence[0]
+    return torch.cat(parts).numpy()
 
 
 def _heights(
@@ -135,7 +145,8 @@ def _slices(ct: Volume, lungs: Lungs, cut: ScanFrames, seen: Planes, frame: Fram
     known = None if spacing_mm is None else spacing_mm[1:]
     pixel_mm = float(np.mean(frame.pixel_mm(cut.box, lungs_box(mask), known)))
     pixels = ct.pixels or Pixels.HU
-    sides = lungs.sides
+    # A picture may be mirrored: without an orientation nobody knows which side is the right one.
+    sides = lungs.sides if _orientation_known(ct) else None
     if frame.depth is not None:
         looked = Looked(
             cut.frames[0], cut.lungs[0].astype(np.float32), pixels, frame.window_hu, pixel_mm

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covidssl.answers import Answer
+from covidssl.answers import Answer, Reason
 from covidssl.errors import ScanError
 from covidssl.files import replacing
 from covidssl.hounsfield import Pixels
@@ -20,10 +19,20 @@ from covidssl.maps.placing import Placed, evidence_on_grid, lesions_on_grid, sto
 from covidssl.maps.scan_maps import ScanMaps
 from covidssl.volume import Volume
 
-log = logging.getLogger(__name__)
-
 FOLDER, DICOM_FOLDER = "maps", "dicom"
 _NAMES = {"lesion_map": "lesions", "evidence_map": "evidence"}
+
+
+class MapFiles(NamedTuple):
+    """What was written.
+
+    Attributes:
+        paths: below the output folder, by their kind: `lesion_map`, `evidence_map`, `seg`, `sr`.
+        reasons: why something that was asked for is not among them.
+    """
+
+    paths: dict[str, str]
+    reasons: tuple[Reason, ...] = ()
 
 
 class _Prepared(Protocol):
@@ -46,7 +55,7 @@ class Mapped(Protocol):
 
 def write_maps(
     out: Path, stem: str, answered: Mapped, source: ScanFiles | None = None, dicom: bool = False
-) -> dict[str, str]:
+) -> MapFiles:
     """Write the maps of a scan, each file whole or not at all.
 
     Args:
@@ -55,10 +64,7 @@ def write_maps(
         answered: the scan; without maps nothing is written.
         source: its files; without them the geometry is taken from the volume alone.
         dicom: whether to write a DICOM SEG and SR too, which name the patient. Where that cannot be
-            done, the log says why.
-
-    Returns:
-        The files, as paths below `out`, by their kind: `lesion_map`, `evidence_map`, `seg`, `sr`.
+            done, a reason says why.
 
     Raises:
         UsageError: when DICOM is asked for without the package highdicom.
@@ -66,7 +72,7 @@ def write_maps(
     """
     maps, ct = answered.maps, answered.prepared.ct
     if maps is None:
-        return {}
+        return MapFiles({})
     lungs = np.asarray(answered.prepared.lungs.mask.array, dtype=bool)
     lesions = lesions_on_grid(maps, ct, lungs)
     placed = {"lesion_map": lesions, "evidence_map": evidence_on_grid(maps, ct)}
@@ -78,12 +84,13 @@ def write_maps(
         path = f"{FOLDER}/{stem}-{_NAMES[kind]}{suffix}"
         _write(out / path, of, ct, source)
         written[kind] = path
-    if dicom:
-        try:
-            written |= _dicom(out, stem, answered, source, lesions)
-        except ScanError as error:
-            log.warning("%s", error)
-    return written
+    if not dicom:
+        return MapFiles(written)
+    try:
+        return MapFiles(written | _dicom(out, stem, answered, source, lesions))
+    except ScanError as error:
+        text = str(error).removeprefix(f"{ct.source}: ")
+        return MapFiles(written, (Reason(code="no_dicom_objects", text=text),))
 
 
 def _write(path: Path, placed: Placed, ct: Volume, source: ScanFiles | None) -> None:
@@ -126,23 +133,28 @@ def _dicom(
     if source is None or source.format != "dicom":
         raise ScanError(
             f"{ct.source}: no DICOM SEG or SR is written, since it is no DICOM series: they must "
-            f"name its patient, study and slices. Its maps are there as NIfTI.",
-            "no_dicom",
+            f"name its patient, study and slices."
         )
     grid = stored_grid(ct)
-    if grid is None or lesions is None or maps is None:
+    if grid is None:
         raise ScanError(
-            f"{ct.source}: no DICOM SEG or SR is written: the series says no place, or there is no "
-            f"lesion map.",
-            "no_dicom",
+            f"{ct.source}: no DICOM SEG or SR is written: its header does not say where it lies."
         )
+    if lesions is None or maps is None:
+        raise ScanError(f"{ct.source}: no DICOM SEG or SR is written: there is no lesion map.")
     lungs = np.zeros(grid.shape, dtype=bool)
     _seen(lungs, grid.affine)[:] = answered.prepared.lungs.mask.array
-    above = int(np.floor(maps.threshold * 255)) + 1
-    found = Findings(grid, lesions.voxels >= above, lungs, answered.answer, maps.threshold)
+    found = Findings(grid, _above(lesions, maps.threshold), lungs, answered.answer, maps.threshold)
     names = {kind: f"{DICOM_FOLDER}/{stem}-{kind}.dcm" for kind in ("seg", "sr")}
     write_objects(source, found, out / names["seg"], out / names["sr"])
     return names
+
+
+def _above(lesions: Placed, threshold: float) -> NDArray[np.bool_]:
+    """Where the map's file says more than `threshold`: its header holds the slope in 32 bits."""
+    values = np.arange(256) * float(np.float32(lesions.slope)) + lesions.intercept
+    above: NDArray[np.bool_] = (values > threshold)[lesions.voxels]
+    return above
 
 
 def _seen(array: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.bool_]:

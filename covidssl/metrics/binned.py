@@ -92,9 +92,14 @@ class CalibrationError(NamedTuple):
     @property
     def words(self) -> str:
         """The three numbers as a table says them."""
+        return f"{self.value:.3f}; {self.against_chance}"
+
+    @property
+    def against_chance(self) -> str:
+        """What chance alone would give, in words."""
         return (
-            f"{self.value:.3f}; if calibrated {self.by_chance:.3f} on average, and as large or "
-            f"larger by chance in {self.as_large:.1%}"
+            f"if calibrated {self.by_chance:.3f} on average, and as large or larger by chance in "
+            f"{self.as_large:.1%}"
         )
 
 

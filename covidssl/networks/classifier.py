@@ -52,7 +52,11 @@ class CovidClassifier(nn.Module):
 
     def pooled(self, unit: torch.Tensor) -> torch.Tensor:
         """Pooled features (B, F) before scaling, shallow levels first; mean, then maximum."""
-        return torch.cat(pooled_levels(self.encoder(unit)), dim=1)
+        return self.pooled_of(self.encoder(unit))
+
+    def pooled_of(self, levels: Iterable[torch.Tensor]) -> torch.Tensor:
+        """The same from the levels of the encoder."""
+        return torch.cat(pooled_levels(levels), dim=1)
 
     def set_feature_scale(self, mean: torch.Tensor, scale: torch.Tensor) -> None:
         """Fix the centre and scale (F,) of the pooled features; a scale of 0 counts as 1."""

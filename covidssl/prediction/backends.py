@@ -12,6 +12,7 @@ from torch import nn
 
 from covidssl.diagnosis import in_batches
 from covidssl.errors import WeightsError
+from covidssl.evidence import evidence_of_levels
 from covidssl.frames import Frame
 from covidssl.model import Model
 from covidssl.networks.classifier import CovidClassifier
@@ -30,18 +31,21 @@ class FramesSaid(NamedTuple):
         logit: (N,) of each by itself.
         attention: (N,) before the softmax over a scan.
         features: (N, F), pooled, before they are scaled.
+        evidence: (N, [D,] H, W), what each pixel adds to its frame's logit; None where it was not
+            asked for, or the backend cannot tell.
     """
 
     logit: NDArray[np.float64]
     attention: NDArray[np.float64]
     features: NDArray[np.float32]
+    evidence: NDArray[np.float32] | None = None
 
 
 class Backend(Protocol):
     """Runs one classifier."""
 
-    def scores(self, frames: NDArray[np.uint16]) -> FramesSaid:
-        """What it says of frames (N, [D,] H, W), each by itself."""
+    def scores(self, frames: NDArray[np.uint16], evidence: bool = False) -> FramesSaid:
+        """What it says of frames (N, [D,] H, W), each by itself, with the evidence if it can."""
 
 
 class TorchBackend:
@@ -50,18 +54,20 @@ class TorchBackend:
     def __init__(self, model: Model) -> None:
         self.network, self.device = model.classifier.eval(), model.device
 
-    def scores(self, frames: NDArray[np.uint16]) -> FramesSaid:
-        """What the network says of frames (N, [D,] H, W)."""
+    def scores(self, frames: NDArray[np.uint16], evidence: bool = False) -> FramesSaid:
+        """What the network says of frames (N, [D,] H, W); both from one pass of the encoder."""
         found = []
         with torch.inference_mode():
             for unit in in_batches(frames, self.device):
-                pooled = self.network.pooled(unit)
-                found.append((*self.network.scores_of(pooled), pooled))
-        logit, attention, features = (
+                levels = self.network.encoder(unit)
+                pooled = self.network.pooled_of(levels)
+                maps = [evidence_of_levels(self.network, levels, unit)] if evidence else []
+                found.append((*self.network.scores_of(pooled), pooled, *maps))
+        logit, attention, *others = (
             torch.cat([part.float().cpu() for part in parts]).numpy()
             for parts in zip(*found, strict=True)
         )
-        return FramesSaid(logit.astype(np.float64), attention.astype(np.float64), features)
+        return FramesSaid(logit.astype(np.float64), attention.astype(np.float64), *others)
 
 
 class OnnxBackend:
@@ -83,8 +89,8 @@ class OnnxBackend:
         self._session = onnx_session(content, torch.get_num_threads())
         must_agree(self, model)
 
-    def scores(self, frames: NDArray[np.uint16]) -> FramesSaid:
-        """What the network says of frames (N, [D,] H, W)."""
+    def scores(self, frames: NDArray[np.uint16], evidence: bool = False) -> FramesSaid:  # noqa: ARG002
+        """What the network says of frames (N, [D,] H, W); the graph has no evidence."""
         found = [
             self._session.run(None, {"unit": unit.numpy()})
             for unit in in_batches(frames, torch.device("cpu"))

@@ -18,6 +18,7 @@ WARNED: Mapping[str, str] = {
     "lossy": "slices were compressed with loss",
     "low_contrast": "a picture uses few of its grey values",
     "mended": "repaired by the policy `repair`: missing or uneven slices, a tilt, an offset, ...",
+    "no_dicom_objects": "`--dicom` was given, and no SEG and SR could be written",
     "no_orientation": "the header does not say how the scan lies",
     "no_spacing": "the header does not say how large a voxel is",
     "no_thickness": "the header of a single slice does not say how thick it is",
@@ -68,6 +69,7 @@ ABSTAINED_UNSEEN: Mapping[str, str] = {
 """It could be read, but nothing can be shown to the network: no answer, forced or not."""
 
 FAILED: Mapping[str, str] = {
+    "closed": "a folder that cannot be listed: who knows what is in it",
     "damaged_header": "the header says what no scan has",
     "duplicate_slices": "two slices at one place",
     "empty_file": "0 bytes",
@@ -89,7 +91,7 @@ FAILED: Mapping[str, str] = {
     "no_position": "where slices lie is not known",
     "no_spacing": "how large pixels are is not known",
     "not_finite": "NaN or infinite voxels",
-    "not_found": "a line of a list names what is not there",
+    "not_found": "a line of a list names nothing, or what is not there",
     "outside_folder": "a header takes voxels from outside its folder",
     "qform_sform": "two orientations or voxel sizes (`strict`)",
     "several_acquisitions": "acquisitions that lie in each other",
@@ -98,6 +100,7 @@ FAILED: Mapping[str, str] = {
     "sheared": "axes at no right angles",
     "shifted_slices": "slices moved against each other",
     "too_big": "a picture above 36 million pixels",
+    "too_long": "reading it took longer than `--scan-timeout`",
     "truncated": "the file ends early",
     "unexpected": "something went wrong that nothing above tells; the log has it whole",
     "uneven_spacing": "slices unevenly apart",
@@ -107,7 +110,7 @@ FAILED: Mapping[str, str] = {
     "zip_encrypted": "an encrypted zip",
     "zip_method": "a zip packed in a way that is not read",
     "zip_nested": "a zip in a zip",
-    "zip_path": "a zip whose paths lead out of it",
+    "zip_path": "a zip whose paths lead out of it, or stand in it twice",
 }
 """The files make up no single CT scan that can be read. Any other code is a failure too."""
 

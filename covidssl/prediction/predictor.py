@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from covidssl.answers import Answer, Outcome, Reason
 from covidssl.errors import ScanError
@@ -32,6 +35,14 @@ from covidssl.scan_frames import ScanFrames, frames_of_scan
 from covidssl.volume import Volume
 
 _DEFAULT = AnswerPlan()
+
+
+class _Asked(NamedTuple):
+    """What all members say, and the evidence of the first for each frame where it is known."""
+
+    said: list[Said]
+    distance: Distance | None
+    evidence: NDArray[np.float32] | None
 
 
 class Predictor:
@@ -88,7 +99,7 @@ class Predictor:
             return Answered(prepared, self._abstained(prepared, prepared.reasons))
         if prepared.cut is None:
             raise ScanError(f"{prepared.ct.source}: there is nothing to show to the network.")
-        said, distance = self._asked(prepared.cut)
+        said, distance, evidence = self._asked(prepared.cut)
         if not all(math.isfinite(one.logit) for one in said):
             raise ScanError(
                 f"{prepared.ct.source}: the network gives no finite number for it. Look at the "
@@ -101,20 +112,23 @@ class Predictor:
         if abstaining(reasons) and not self.plan.force:
             return Answered(prepared, self._abstained(prepared, reasons, distance))
         answer = self._answer(prepared, prepared.cut, said, reasons, distance)
-        maps = self._maps(prepared, prepared.cut, said) if self.plan.maps else None
+        maps = self._maps(prepared, prepared.cut, said, evidence) if self.plan.maps else None
         burden = None if maps is None else maps.burden
         return Answered(prepared, answer.model_copy(update={"burden": burden}), maps)
 
-    def _asked(self, cut: ScanFrames) -> tuple[list[Said], Distance | None]:
+    def _asked(self, cut: ScanFrames) -> _Asked:
         """What each model says, or one model of the scan and of its augmentations."""
-        found = [member.backend.scores(cut.frames) for member in self._members]
+        found = [
+            member.backend.scores(cut.frames, self.plan.maps and member is self._members[0])
+            for member in self._members
+        ]
         pairs = list(zip(self._members, found, strict=True))
         said = [member.said(one) for member, one in pairs]
         distance = middle([member.distance(one) for member, one in pairs])
         only, plan = self._members[0], self.plan
         for frames in augmented(cut.frames, only.model.card.frame, plan.augmentations, plan.seed):
             said.append(only.said(only.backend.scores(frames)))
-        return said, distance
+        return _Asked(said, distance, found[0].evidence)
 
     def _answer(
         self,
@@ -157,5 +171,12 @@ class Predictor:
             "model": self.sha256,
         }
 
-    def _maps(self, prepared: Prepared, cut: ScanFrames, said: list[Said]) -> ScanMaps:
-        return maps_of(self.model, prepared.ct, prepared.lungs, cut, said[0].weight)
+    def _maps(
+        self,
+        prepared: Prepared,
+        cut: ScanFrames,
+        said: list[Said],
+        evidence: NDArray[np.float32] | None,
+    ) -> ScanMaps:
+        weight = said[0].weight
+        return maps_of(self.model, prepared.ct, prepared.lungs, cut, weight, evidence)

@@ -96,9 +96,13 @@ class Alarm(NamedTuple):
 
 
 class Sheets(NamedTuple):
-    """A scan's strip of slices as data addresses; a map that there is none of is empty."""
+    """A scan's strip of slices as data addresses; a map that there is none of is empty.
+
+    `first` is the place in the strip of the slice that is shown first.
+    """
 
     strip: Strip
+    first: int
     slices: str
     lesion: str = ""
     evidence: str = ""

@@ -14,7 +14,6 @@ T = TypeVar("T")
 WIDTH = 520
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 46
 _MOST_POINTS = 240
-_ROWS = 40
 _TICKS = 6
 _MOST_OF_IT = 0.35  # of 0 to 1: shares that span more are drawn on all of it
 
@@ -47,7 +46,10 @@ class Curve(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A chart in pixels: the frame of its axes, their ticks, its curves, and a table of it."""
+    """A chart in pixels: the frame of its axes, their ticks, its curves, a table of its points.
+
+    `rows` are the points that are drawn, `of` is how many there are.
+    """
 
     chart: Chart
     height: int
@@ -60,6 +62,7 @@ class Drawn(NamedTuple):
     curves: Sequence[Curve]
     diagonal: str
     rows: Sequence[tuple[str, str]]
+    of: int
 
 
 class _Axis(NamedTuple):
@@ -106,7 +109,8 @@ def drawn(chart: Chart) -> Drawn:
         [_curve(line, points, x, y) for line, points in zip(chart.lines, lines, strict=True)],
         diagonal if chart.diagonal else "",
         [(line.name, one.said) for line, points in zip(chart.lines, lines, strict=True)
-         for one in _thinned(points, _ROWS)],
+         for one in points],
+        sum(min(len(line.x), len(line.y)) for line in chart.lines),
     )  # fmt: skip
 
 

@@ -97,6 +97,7 @@ class _Set(BaseModel):
     threshold: float
     model: dict[str, Interval]
     rival: dict[str, Interval] | None = None
+    model_minus_rival: Interval | None = None
     leakage: str = ""
     warnings: list[str] = Field(default_factory=list)
     delong: Interval | None = None
@@ -110,9 +111,13 @@ class _Set(BaseModel):
     shift: _Shift | None = None
 
 
+class _Unscored(BaseModel):
+    not_scored: str
+
+
 class _Evaluation(_Set):
     operating_point_rule: str = ""
-    external: dict[str, _Set] = Field(default_factory=dict)
+    external: dict[str, _Set | _Unscored] = Field(default_factory=dict)
 
 
 def evaluated(folder: Path) -> list[Block]:
@@ -130,7 +135,10 @@ def evaluated(folder: Path) -> list[Block]:
     blocks += _of_one(found, "")
     blocks += _pictures(folder, found)
     for name, one in found.external.items():
-        blocks += _of_external(name, one)
+        if isinstance(one, _Unscored):
+            blocks.append(Note(f"External set {name} is not scored: {one.not_scored}", True))
+        else:
+            blocks += _of_external(name, one)
     return blocks
 
 
@@ -151,9 +159,8 @@ def _warnings(found: _Set, leakage: str, name: str = "") -> list[Block]:
 def _of_one(found: _Set, name: str) -> list[Block]:
     of = f"External set {name}: " if name else ""
     blocks: list[Block] = []
-    rival = found.rival or {}
-    if "auroc" in rival and "auroc" in found.model:
-        blocks.append(_against(found.model["auroc"], rival["auroc"], of))
+    if found.model_minus_rival is not None:
+        blocks.append(_against(found.model_minus_rival, of))
     blocks.append(_scores(found, of))
     blocks += [Note(f"{of}{one.text}", one.warning) for one in found.verdicts]
     if found.beside:
@@ -168,17 +175,19 @@ def _of_one(found: _Set, name: str) -> list[Block]:
     return blocks
 
 
-def _against(model: Interval, rival: Interval, of: str) -> Note:
-    what = f"{of}The trivial rival (boosted trees on a thumbnail and a histogram)"
-    if rival.value >= model.value:
-        return Note(
-            f"{what} reaches the same AUROC or a higher one: this result shows nothing beyond "
-            f"brightness and outline.",
-            True,
-        )
-    if rival.high >= model.low:
-        return Note(f"{what} has a lower AUROC, but the intervals overlap.", True)
-    return Note(f"{what} has a lower AUROC, and the intervals do not overlap.")
+def _against(difference: Interval, of: str) -> Note:
+    """By the paired interval alone: whether two intervals overlap says nothing of a difference."""
+    told = (
+        f"{of}The AUROC of the model minus that of the trivial rival (boosted trees on a thumbnail "
+        f"and a histogram), on the same resamples, is {difference.value:+.3f} "
+        f"({difference.low:+.3f} to {difference.high:+.3f})"
+    )
+    if difference.low > 0:
+        return Note(f"{told}: the model is better.")
+    unclear = "the rival is better" if difference.high < 0 else "not told from 0"
+    return Note(
+        f"{told}, {unclear}: this result shows nothing beyond brightness and outline.", True
+    )
 
 
 def _scores(found: _Set, of: str) -> Table:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from covidssl.report.reading import UnreadError, read_object
 
 _KEPT_IN = {
     "finetune": ("model/card.json", ("leakage",)),
@@ -29,8 +30,8 @@ def leakage_of(folder: Path, verb: str) -> str:
 
 def _text(path: Path, keys: tuple[str, ...]) -> str:
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: Any = read_object(path)
+    except UnreadError:
         return ""  # a file that is missing or broken is told where its numbers are shown
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None

@@ -22,11 +22,11 @@ _OF = {
         "or more frequent than among them it is too high or too low.",
         "“ok” means that nothing odd was noticed, not that the answer is right. “warned” gives the "
         "reason to look twice; “abstained” and “failed” say nothing about disease.",
-        "An interval beside a probability shows how far the members of the model differ. What all "
-        "of them get wrong it does not show.",
-        "The lesion map is label-free: density inside the lungs that the restoration network takes "
-        "off. Other disease, vessels, contrast and motion can look alike, and the percentages "
-        "follow it.",
+        "A range below a probability goes from the lowest to the highest of the members of the "
+        "model. It is no confidence interval: what all of them get wrong it does not show.",
+        "The lesion map is label-free: inside the lungs, what the restoration network takes off "
+        "and density above what lung has. Other disease, vessels, contrast and motion can look "
+        "alike, and the percentages follow it.",
         "The evidence map shows which pixels move the model's answer, not where disease is.",
         "Pictures here are a few slices, shrunk and compressed. A scan is read in its own viewer.",
     ),

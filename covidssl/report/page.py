@@ -11,13 +11,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from markupsafe import Markup
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from covidssl.answers import Outcome
 from covidssl.errors import UsageError
 from covidssl.files import write_text
+from covidssl.metrics import Estimate
 from covidssl.pages import environment
-from covidssl.report.blocks import Alarm, Block, Facts, Note, lasted, plain, shortened, words
+from covidssl.report.blocks import (
+    Alarm,
+    Block,
+    Cell,
+    Facts,
+    Note,
+    Table,
+    lasted,
+    plain,
+    shortened,
+    words,
+)
 from covidssl.report.charts import drawn
 from covidssl.report.checklist import checklist
 from covidssl.report.comparison import Headline, read_headline
@@ -29,6 +41,14 @@ from covidssl.report.reading import UnreadError, read_json
 from covidssl.version import __version__
 
 VERBS = tuple(PARTS)
+
+
+_MOST_LEVELS = 16
+
+
+class _Git(BaseModel):
+    commit: str | None = None
+    dirty: bool | None = None
 
 
 class Record(BaseModel):
@@ -46,10 +66,17 @@ class Record(BaseModel):
     duration_s: float | None = None
     device: str = ""
     seed: int | None = None
-    git: dict[str, Any] | None = None
+    git: _Git | None = None
     packages: dict[str, str | None] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
     summary: dict[str, Any] | None = None
+
+    @field_validator("data", "summary")
+    @classmethod
+    def _flat(cls, entries: dict[str, Any] | None) -> dict[str, Any] | None:
+        if _levels(entries) > _MOST_LEVELS:
+            raise ValueError("entries lie within each other too deeply")
+        return entries
 
 
 @dataclass(frozen=True)
@@ -64,6 +91,7 @@ class Section:
         blocks: what is shown.
         whole: whether all products of its verb could be read.
         leakage: what leaks through the split that it stands on; empty where nothing is said.
+        intervals: whether numbers stand there with 95 % intervals.
     """
 
     anchor: str
@@ -73,6 +101,7 @@ class Section:
     blocks: Sequence[Block]
     whole: bool
     leakage: str
+    intervals: bool
 
 
 def build_report(runs: Sequence[Path], out: Path) -> None:
@@ -109,6 +138,17 @@ def build_report(runs: Sequence[Path], out: Path) -> None:
             )
     sections.sort(key=lambda section: VERBS.index(section.record.verb))
     write_text(out, _page(headlines, sections))
+
+
+def _levels(entries: Any) -> int:
+    level, within, these = 0, True, [entries]
+    while within and level <= _MOST_LEVELS:
+        level += 1
+        inner = [one.values() if isinstance(one, dict) else one
+                 for one in these if isinstance(one, dict | list)]  # fmt: skip
+        these = [one for values in inner for one in values]
+        within = bool(inner)
+    return level
 
 
 def _page(headlines: Sequence[Headline], sections: Sequence[Section]) -> str:
@@ -179,7 +219,14 @@ def _section(folder: Path, anchor: str, name: str) -> Section:
             text = "Incomplete: a file's entries lie within each other too deeply."
             blocks.append(Note(text, True, incomplete=True))
     whole = not any(isinstance(block, Note) and block.incomplete for block in blocks)
-    return Section(anchor, name, record, folder, _merged(blocks), whole, leakage)
+    estimates = any(isinstance(cell, Estimate) for block in blocks for cell in _cells(block))
+    return Section(anchor, name, record, folder, _merged(blocks), whole, leakage, estimates)
+
+
+def _cells(block: Block) -> list[Cell]:
+    if isinstance(block, Table):
+        return [cell for row in block.rows for cell in row]
+    return [value for _, value in block.entries] if isinstance(block, Facts) else []
 
 
 def _merged(blocks: Sequence[Block]) -> list[Block]:

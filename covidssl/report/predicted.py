@@ -7,16 +7,24 @@ lies elsewhere is named on the page, and the rest is shown. Paths inside them ar
 from __future__ import annotations
 
 import base64
+import io
+import math
+import struct
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel
 
 from covidssl.answers import Answer, Outcome
+from covidssl.inference.journal import answer_path, stem_of
+from covidssl.inference.table import TABLE
+from covidssl.report.agreement import disagreements
 from covidssl.report.blocks import (
     Block,
     Cell,
@@ -30,8 +38,15 @@ from covidssl.report.blocks import (
     plain,
     words,
 )
-from covidssl.report.reading import UnreadError, read_json, read_rows
-from covidssl.slice_pictures import MapKind
+from covidssl.report.reading import (
+    UnreadError,
+    bytes_of,
+    folder_in,
+    is_there,
+    read_json,
+    read_rows,
+)
+from covidssl.slice_pictures import MapKind, towards_label
 from covidssl.strips import STRIP_BYTES, Strip, sheet_name
 
 CARDS_SHOWN = 500
@@ -41,6 +56,9 @@ PICTURE_BYTES = 42_000_000
 
 _MOST_JSON = 1_000_000
 _FAULTS_NAMED = 10
+# What Pillow raises over bytes that are no picture, or not all of one.
+_NO_PICTURE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error,
+               Image.DecompressionBombError)  # fmt: skip
 
 
 class _Run(BaseModel):
@@ -61,18 +79,19 @@ def predicted(folder: Path) -> list[Block]:
         UnreadError: when the folder has no answers.
     """
     read = _answers(folder)
-    faults = [*read.faults, *_rows_without_answer(folder, read)]
+    strips, refused = _strips(folder)
+    faults = [*read.faults, *disagreements(folder / TABLE, read.answers), *refused]
     stems = sorted(read.answers, key=lambda stem: _likeliest_first(read.answers[stem]))
     cards = [ScanCard(read.answers[stem]) for stem in stems[:ROWS_SHOWN]]
     seen = 0
-    for place, stem in enumerate(stems[:CARDS_SHOWN]):
+    for place, stem in enumerate(stems[:CARDS_SHOWN] if strips else ()):
         try:
-            sheets = _sheets(folder, stem)
+            sheets = _sheets(folder, stem, read.answers[stem])
         except UnreadError as error:
             faults.append(str(error))
             continue
         if sheets is not None:
-            seen += sum(map(len, sheets[1:])) * 3 // 4
+            seen += sum(map(len, (sheets.slices, sheets.lesion, sheets.evidence))) * 3 // 4
             if seen > PICTURE_BYTES:
                 break
             cards[place] = cards[place]._replace(sheets=sheets)
@@ -89,7 +108,7 @@ def predicted(folder: Path) -> list[Block]:
 def passed_over(folder: Path) -> list[Block]:
     """Series that were not chosen; nothing where all were."""
     path = folder / "passed_over.csv"
-    rows = read_rows(path) if path.is_file() else []
+    rows = read_rows(path) if is_there(path) else []
     if not rows:
         return []
     cells: list[list[Cell]] = [list(row.values()) for row in rows[:ROWS_SHOWN]]
@@ -106,34 +125,44 @@ def passed_over(folder: Path) -> list[Block]:
 
 def model_asked(folder: Path) -> list[Block]:
     """The card of the model that was asked, as `run.json` holds it."""
-    card = read_json(_small(folder / "run.json", 50 * _MOST_JSON), _Run).model
+    card = read_json(folder / "run.json", _Run).model
     if not card:
         return []
     return [Table("Card of the model", ("entry", "value"), flat(card), folded=True)]
 
 
 def _answers(folder: Path) -> _Read:
-    if not (folder / "scans").is_dir():
-        raise UnreadError("scans is missing: no scan has an answer that can be shown.")
+    try:
+        paths = sorted(folder_in(folder, "scans").glob("*.json"))
+    except UnreadError as error:
+        why = str(error).rstrip(".")
+        raise UnreadError(f"{why}: no scan has an answer that can be shown.") from error
     answers: dict[str, Answer] = {}
     faults: list[str] = []
-    for path in sorted((folder / "scans").glob("*.json")):
+    for path in paths:
         try:
-            answers[path.stem] = read_json(_small(path), Answer)
+            answer = read_json(path, Answer, _MOST_JSON)
         except UnreadError as error:
             faults.append(f"scans/{error}")
+            continue
+        if path.stem == stem_of(answer.scan):
+            answers[path.stem] = answer
+        else:
+            faults.append(
+                f"scans/{path.name} tells of {answer.scan!r}, whose answer is "
+                f"{answer_path(answer.scan)}: it is not shown."
+            )
     return _Read(answers, faults)
 
 
-def _rows_without_answer(folder: Path, read: _Read) -> Iterable[str]:
-    """Scans that the table of the run has and the page has not."""
+def _strips(folder: Path) -> tuple[Path | None, list[str]]:
+    """Where the strips lie; None, and why, where there are none that may be read."""
+    if not is_there(folder / "strips"):
+        return None, []
     try:
-        rows = read_rows(folder / "predictions.csv")
+        return folder_in(folder, "strips"), []
     except UnreadError as error:
-        return [str(error)]
-    known = {answer.scan for answer in read.answers.values()}
-    lost = [row.get("scan", "") for row in rows if row.get("scan", "") not in known]
-    return [f"predictions.csv names {name!r}, of which there is no answer." for name in lost]
+        return None, [str(error)]
 
 
 def _likeliest_first(answer: Answer) -> tuple[float, str]:
@@ -158,17 +187,29 @@ def _told(faults: Sequence[str]) -> list[Block]:
     return [Note(f"Incomplete: {text}", True, incomplete=True)]
 
 
-def _sheets(folder: Path, stem: str) -> Sheets | None:
+def _sheets(folder: Path, stem: str, answer: Answer) -> Sheets | None:
     """A scan's strip, found by the name of its answer's file alone; None where it has none."""
     path = folder / "strips" / f"{stem}.json"
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
-        strip = read_json(_small(path), Strip)
+        strip = read_json(path, Strip, _MOST_JSON)
     except UnreadError as error:
         raise UnreadError(f"strips/{error}") from error
     addresses = {layer: _sheet(folder, stem, strip, layer) for layer in strip.layers}
-    return Sheets(strip, _sheet(folder, stem, strip), **addresses)
+    return Sheets(strip, _first(answer, strip), _sheet(folder, stem, strip), **addresses)
+
+
+def _first(answer: Answer, strip: Strip) -> int:
+    """The place of the slice that is shown first: of those that decided the one that did most."""
+    adds = np.array([one.adds or 0.0 for one in strip.slices])
+    moves = towards_label(answer, adds).tolist()
+    places = [one.slice for one in answer.slices or strip.slices]
+    most = dict(zip(places, moves, strict=True))
+    decided = [k for k, one in enumerate(strip.slices) if one.deciding]
+    if not decided:
+        return len(strip.slices) // 2
+    return max(decided, key=lambda k: most.get(strip.slices[k].slice, -math.inf))
 
 
 def _sheet(folder: Path, stem: str, strip: Strip, layer: MapKind | None = None) -> str:
@@ -177,33 +218,20 @@ def _sheet(folder: Path, stem: str, strip: Strip, layer: MapKind | None = None) 
     Raises:
         UnreadError: when it is missing, too large, or is not the picture that the strip says.
     """
-    path = _small(folder / sheet_name(stem, layer), STRIP_BYTES)
-    kind = "WEBP" if layer is None else "PNG"
+    path = folder / sheet_name(stem, layer)
+    kind, wanted = ("WEBP", strip.size) if layer is None else ("PNG", strip.map_size)
     try:
-        with Image.open(path, formats=(kind,)) as picture:
-            size, frames = picture.size, getattr(picture, "n_frames", 1)
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UnreadError(f"strips/{path.name} is no {kind} picture.") from error
-    # A map is half as wide and high as the slices that it is laid over.
-    fits = size == strip.size if layer is None else all(
-        edge <= most for edge, most in zip(size, strip.size, strict=True)
-    )  # fmt: skip
-    if not fits or frames != 1:
-        raise UnreadError(f"strips/{path.name} has {size} pixels, the strip says {strip.size}.")
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return Markup(f"data:image/{kind.lower()};base64,{content}")  # noqa: S704 (base64)
-
-
-def _small(path: Path, most: int = _MOST_JSON) -> Path:
-    """A plain file of at most `most` bytes.
-
-    Raises:
-        UnreadError: when it is missing, larger, a link or anything else.
-    """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UnreadError(f"{path.name} is a link or no plain file, and is not read.")
-    if not path.exists():
-        raise UnreadError(f"{path.name} is missing.")
-    if path.stat().st_size > most:
-        raise UnreadError(f"{path.name} is larger than {most // 1000} kB, and is not read.")
-    return path
+        content = bytes_of(path, STRIP_BYTES)
+    except UnreadError as error:
+        raise UnreadError(f"strips/{error}") from error
+    try:
+        with Image.open(io.BytesIO(content), formats=(kind,)) as picture:
+            if picture.size != wanted or getattr(picture, "n_frames", 1) != 1:
+                raise UnreadError(
+                    f"strips/{path.name} has {picture.size} pixels, the strip says {wanted}."
+                )
+            picture.load()
+    except _NO_PICTURE as error:
+        raise UnreadError(f"strips/{path.name} is no whole {kind} picture.") from error
+    encoded = base64.b64encode(content).decode("ascii")
+    return Markup(f"data:image/{kind.lower()};base64,{encoded}")  # noqa: S704 (base64)

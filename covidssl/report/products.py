@@ -28,6 +28,8 @@ from covidssl.report.evaluated import evaluated
 from covidssl.report.predicted import model_asked, passed_over, predicted
 from covidssl.report.reading import (
     UnreadError,
+    folder_in,
+    is_there,
     read_json,
     read_object,
     read_picture,
@@ -70,14 +72,14 @@ def _preview(folder: Path) -> list[Block]:
 
 
 def _training(folder: Path) -> list[Block]:
-    if not (folder / "metrics.csv").is_file() and (folder / "validation.csv").is_file():
+    if not is_there(folder / "metrics.csv") and is_there(folder / "validation.csv"):
         return _probe(folder)
     rows = read_rows(folder / "metrics.csv")
     steps, loss = series(rows, "loss")
     if not steps:
         raise UnreadError("metrics.csv holds no step yet.")
     held_out = folder / "validation.csv"
-    validation = read_rows(held_out) if held_out.is_file() else []
+    validation = read_rows(held_out) if is_there(held_out) else []
     last = max(1, len(loss) // 20)
     _, speed = series(rows, "images_per_second")
     facts: list[tuple[str, Cell]] = [
@@ -107,7 +109,7 @@ def _curves(
 def _pretraining(folder: Path) -> list[Block]:
     """Nothing was learnt without a pretext: there is no step to show."""
     metrics, card = folder / "metrics.csv", folder / "encoder.json"
-    if card.is_file() and not metrics.is_file() and read_object(card).get("pretext") == "none":
+    if is_there(card) and not is_there(metrics) and read_object(card).get("pretext") == "none":
         return [Facts([("steps", plain(0))])]
     return _training(folder)
 
@@ -120,9 +122,10 @@ def _probe(folder: Path) -> list[Block]:
 
 
 def _pretext_pictures(folder: Path) -> list[Block]:
-    paths = sorted(
-        (folder / "pictures").glob("*.png"), key=lambda path: (len(path.name), path.name)
-    )
+    if not is_there(folder / "pictures"):
+        return []
+    found = folder_in(folder, "pictures").glob("*.png")
+    paths = sorted(found, key=lambda path: (len(path.name), path.name))
     if not paths:
         return []
     chosen = [paths[0], paths[-1]] if len(paths) > 1 else paths
@@ -139,7 +142,7 @@ def _encoder_card(folder: Path) -> list[Block]:
 
 
 def _model_card(folder: Path) -> list[Block]:
-    return [_card(folder / "model" / "card.json", "Card of the model")]
+    return [_card(folder_in(folder, "model") / "card.json", "Card of the model")]
 
 
 def _splits(folder: Path) -> list[Block]:
@@ -156,7 +159,7 @@ def _splits(folder: Path) -> list[Block]:
         for split in splits
     ]
     why = folder / "splits.json"
-    reason = [Note(_split_reason(why))] if why.is_file() else []
+    reason = [Note(_split_reason(why))] if is_there(why) else []
     return [*reason, Table("Scans by split and label", ("split", *labels, "groups"), table)]
 
 

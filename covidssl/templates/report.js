@@ -19,14 +19,13 @@
 
   // The table of scans: sorted by any column, filtered by words and outcomes; the cards follow it.
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-  const compare = (a, b) => {
-    const [p, q] = [Number(a), Number(b)];
-    return Number.isFinite(p) && Number.isFinite(q) ? p - q : collator.compare(a, b);
-  };
+  const asNumbers = (a, b) => Number(a) - Number(b);
+  const asWords = (a, b) => collator.compare(a, b) || (a < b ? -1 : a > b ? 1 : 0);
 
   const sorted = (scans, column) => {
     const body = scans.querySelector(".verdicts tbody");
     const heads = all(".verdicts thead th", scans);
+    const compare = "number" in heads[column].dataset ? asNumbers : asWords;
     const up = heads[column].getAttribute("aria-sort") !== "ascending";
     heads.forEach((head, k) => head.setAttribute("aria-sort", k !== column ? "none" : up ? "ascending" : "descending"));
     const keyed = [...body.rows].map((row) => [row.cells[column].dataset.value, row]);
@@ -77,6 +76,9 @@
     all(".choice input", scans).forEach((choice) => choice.addEventListener("change", lay));
     lay();
     filtered(scans);
+    // The bar with the maps stays at the top: a card that is gone to begins below it.
+    const bar = scans.querySelector(".maps");
+    new ResizeObserver(() => scans.style.setProperty("--bar", `${bar.offsetHeight + 12}px`)).observe(bar);
   }
 
   // Strips: pictures are made when they come near the window, and given back when they leave it.
@@ -96,8 +98,7 @@
     const output = make("output", {});
     canvas.setAttribute("role", "img");
     slider.setAttribute("aria-label", `Slice of ${strip.dataset.name}`);
-    const decided = said.findIndex((one) => "decided" in one.dataset);
-    slider.value = strip.dataset.at ?? (decided < 0 ? Math.floor(said.length / 2) : decided);
+    slider.value = strip.dataset.at ?? strip.dataset.first;
     stage.append(canvas, slider, output);
     const tiles = said.map((one, k) => {
       const tile = make("div", { className: "tile" });
@@ -247,7 +248,9 @@
     };
     plot.addEventListener("pointermove", nearest);
     plot.addEventListener("pointerdown", nearest);
-    plot.addEventListener("pointerleave", leave);
+    // A finger that is lifted leaves too; what it asked for stays until it asks elsewhere.
+    plot.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") leave(); });
+    document.addEventListener("pointerdown", (event) => { if (!plot.contains(event.target)) leave(); });
     plot.addEventListener("blur", leave);
     plot.addEventListener("keydown", (event) => {
       const last = () => curves[line].points.length - 1;

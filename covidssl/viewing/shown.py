@@ -89,7 +89,8 @@ def shown_map(path: Path, ct: Volume) -> Volume:
         # A picture of a map holds bytes, and how they are to be read is not said by its format.
         raise ScanError(
             f"{path.name}: a map is a NIfTI file (.nii, .nii.gz), and this is read as "
-            f"{', '.join(sorted(formats))}. The maps that 'predict' makes of a picture are shown by 'covidssl report'."
+            f"{', '.join(sorted(formats))}. The maps that 'predict' makes of a picture are "
+            f"shown by 'covidssl report'."
         )
     found = read_map(path)
     if found.array.shape != ct.array.shape:

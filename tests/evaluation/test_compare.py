@@ -16,11 +16,12 @@ from covidssl.commands import compare, report
 from covidssl.errors import DataError, UsageError
 from covidssl.evaluation import COLUMNS, Evaluation
 from covidssl.evaluation.compared import compare_all, read_evaluated
+from covidssl.evaluation.scoring import scores_of
 from covidssl.experiments import CompareConfig
 from covidssl.files import read_csv, write_csv, write_json
 from covidssl.metrics import holm, paired_delong
 from covidssl.randomness import numpy_generator
-from tests.evaluation.made import drawn
+from tests.evaluation.made import BOOTSTRAP, drawn
 
 QUICK = CompareConfig(rounds=100)
 
@@ -78,6 +79,52 @@ def test_each_model_is_held_at_its_own_operating_point(tmp_path: Path) -> None:
     expected = 0.5 - np.mean((judged.probability >= 0.5) == judged.target)
     assert mcnemar.tested.difference.value == pytest.approx(expected)
     assert found.pairs[0].tested.p_value == 1.0  # the areas are the same
+
+
+def test_probabilities_that_differ_far_behind_the_point_are_no_ties(tmp_path: Path) -> None:
+    """A network that is sure of itself says 0.9999999 of many scans, and they have an order."""
+    judged = drawn(120)
+    logit = judged.logit * 2 + 18
+    sure = replace(judged, logit=logit, probability=np.asarray(expit(logit)), threshold=1 - 1e-9)
+    scores = scores_of(sure, BOOTSTRAP)
+    folders = [
+        folder_of(tmp_path / "sure", sure, threshold=sure.threshold),
+        folder_of(tmp_path / "plain", judged),
+    ]
+    found = compare_all(read_evaluated(folders), 0, 100)
+    assert (found.evaluations[0].probability == sure.probability).all()
+    assert found.scores[0].auroc.value == scores.model.auroc.value
+    assert found.scores[0].accuracy.value == scores.model.accuracy.value
+    assert 0.2 < np.mean(sure.probability >= sure.threshold) < 0.8
+
+
+def test_what_evaluations_warn_of_is_said_of_their_comparison(tmp_path: Path) -> None:
+    judged = drawn(60)
+    doubt = "whether scans were learnt from could not be checked"
+    paths = [
+        folder_of(tmp_path / "a", judged, split="train"),
+        folder_of(tmp_path / "b", judged, split="train", warnings=[doubt]),
+    ]
+    out = compare.main(QUICK, paths, tmp_path / "out")
+    said = json.loads((out / "comparison.json").read_text())["cautions"]
+    assert f"b: {doubt}" in said
+    for name in "ab":
+        assert f"{name}: the train split: scored on data that chose or taught the weights" in said
+    report.main([out], tmp_path / "page.html")
+    assert f"b: {doubt}" in (tmp_path / "page.html").read_text()
+
+
+def test_finished_comparison_is_refused_once_an_evaluation_says_something_else(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    compare.main(QUICK, folders, tmp_path / "out")
+    compare.main(QUICK, folders, tmp_path / "out", "resume")
+    write_json(
+        folders[0] / "metrics.json",
+        {"threshold": 0.9, "split": "test", "leakage": "3 of 160 scans were learnt from"},
+    )
+    with pytest.raises(UsageError, match="its data changed since it was started: metrics"):
+        compare.main(QUICK, folders, tmp_path / "out", "resume")
 
 
 def test_comparison_stands_on_the_page(folders: list[Path], tmp_path: Path) -> None:

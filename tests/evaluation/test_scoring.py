@@ -111,7 +111,53 @@ def test_what_is_kept_is_a_share_of_what_lies_above_chance() -> None:
 def test_a_model_no_better_than_chance_has_nothing_to_keep() -> None:
     rows = [view(key, Estimate(0.5, 0.4, 0.6), plain=0.48) for key in ("lungs_only", "ranked")]
     (said,) = verdicts(rows)
-    assert said.text.startswith("On the images as they are the AUROC is no better than chance")
+    assert said.text.startswith("On the images as they are the AUROC is not shown to be above")
+
+
+def test_where_the_interval_reaches_chance_nothing_is_kept_whatever_the_value() -> None:
+    row = view("lungs_only", Estimate(0.5, 0.4, 0.6), plain=0.54)
+    assert row.plain is not None
+    assert row.plain.low < 0.5 < row.plain.value
+    (said,) = verdicts([row])
+    assert said.text.startswith("On the images as they are the AUROC is not shown to be above")
+
+
+@pytest.mark.parametrize(
+    ("auroc", "words"),
+    [
+        (Estimate(0.6, 0.5, 0.7), "what is left is not told from chance"),
+        (Estimate(0.45, 0.35, 0.5), "what is left is not told from chance"),
+        (Estimate(0.3, 0.2, 0.4), ": below chance."),
+    ],
+)
+def test_what_is_left_is_held_against_chance_by_its_interval(auroc: Estimate, words: str) -> None:
+    (said,) = verdicts([view("lungs_only", auroc)])
+    assert said.warning
+    assert words in said.text
+    assert ("keeps" in said.text) is (auroc.high >= 0.5)
+
+
+def test_a_shortcut_is_told_though_the_plain_images_show_nothing() -> None:
+    (nothing, masked) = verdicts([view("lungs_masked", Estimate(0.8, 0.7, 0.9), plain=0.52)])
+    assert nothing.text.startswith("On the images as they are")
+    assert "a shortcut" in masked.text
+
+
+def test_the_difference_to_the_rival_is_paired_and_always_there() -> None:
+    judged = replace(drawn(), rival=noise(200))
+    scores = scores_of(judged, BOOTSTRAP)
+    assert scores.rival is not None
+    assert scores.over_rival is not None
+    parts = [scores.model.auroc.value, scores.rival.auroc.value]
+    assert scores.over_rival.value == pytest.approx(parts[0] - parts[1])
+    assert scores_of(drawn(), BOOTSTRAP).over_rival is None
+
+
+def test_differences_have_as_many_rounds_as_are_asked_for() -> None:
+    judged = replace(drawn(60), rival=noise(60), trivial={"border": noise(60, 1)})
+    one = rows_beside(judged, BOOTSTRAP._replace(rounds=1))[0].difference
+    assert one is not None
+    assert one.low == one.high
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from covidssl.datasets import LabelledScan
 from covidssl.errors import UsageError
 from covidssl.evaluation import Evaluation
 from covidssl.evaluation.external import externals_of
 from covidssl.evaluation.scoring import scores_of
-from covidssl.evaluation.shift import Shift, calibration_prevalence, em_prevalence, site_shift
+from covidssl.evaluation.shift import (
+    Shift,
+    calibration_prevalence,
+    likeliest_prevalence,
+    site_shift,
+)
 from covidssl.evaluation.unpaired import unpaired_difference
 from covidssl.io import ScanFiles
+from covidssl.randomness import numpy_generator
 from covidssl.splits import Assigned
 from tests.evaluation.made import BOOTSTRAP, drawn, judged_of
 
@@ -36,8 +43,33 @@ def test_prevalence_is_estimated_without_labels_where_it_alone_has_shifted(share
     assert abs(found.differences["auroc"].value) < 0.03
 
 
-def test_em_finds_the_share_of_a_mixture_that_is_told_apart_without_error() -> None:
-    assert em_prevalence(np.array([1.0] * 3 + [0.0] * 7), 0.5) == pytest.approx(0.3)
+def test_the_likeliest_prevalence_is_the_share_of_a_mixture_that_is_told_apart_without_error() -> (
+    None
+):
+    assert likeliest_prevalence(np.array([1.0] * 3 + [0.0] * 7), 0.5) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("apart", [0.4, 0.8])
+def test_prevalence_of_a_weak_model_is_the_one_of_highest_likelihood(apart: float) -> None:
+    """EM crawls here: 200 steps from a half are far from the maximum."""
+    generator = numpy_generator(0, 11)
+    positive = generator.random(3000) < 0.1
+    seen = generator.normal(0, 1, 3000) + apart * positive
+    probability = np.asarray(expit(apart * seen - apart**2 / 2))
+    shares = np.linspace(0.001, 0.999, 999)[:, None]
+    likelihood = np.log(shares * probability * 2 + (1 - shares) * (1 - probability) * 2).sum(axis=1)
+    found = likeliest_prevalence(probability, 0.5)
+    assert found == pytest.approx(float(shares[likelihood.argmax(), 0]), abs=2e-3)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01])
+def test_probabilities_that_say_nothing_give_no_prevalence(spread: float) -> None:
+    probability = 0.3 + spread * numpy_generator(0, 12).normal(size=50)
+    assert likeliest_prevalence(probability, 0.3) is None
+
+
+def test_a_set_of_positives_alone_is_at_the_end_of_the_scale() -> None:
+    assert likeliest_prevalence(np.full(40, 0.9), 0.5) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_model_that_tells_nothing_gives_no_prevalence_by_its_answers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from covidssl.datasets import Dataset
 from covidssl.errors import DataError, UsageError
 from covidssl.evaluation import Evaluation
 from covidssl.evaluation.subgroups import NOT_GIVEN, Subgroup, check_columns, subgroups, worst
+from covidssl.evaluation.unpaired import difference_of_parts, unpaired_difference
 from covidssl.metrics import evaluate
 from tests.evaluation.made import BOOTSTRAP, drawn, judged_of, with_columns
 
@@ -39,6 +41,44 @@ def test_numbers_are_cut_into_thirds_from_low_to_high() -> None:
     found = parts(drawn(), ages)
     assert [one.value for one in found] == ["up to 53", "above 53 to 86", "above 86"]
     assert [one.n for one in found] == [68, 66, 66]
+
+
+def test_thirds_that_lie_close_together_are_told_apart_as_they_are_written() -> None:
+    days = [f"{45123.5 + k // 2 / 10}" for k in range(200)]
+    found = parts(drawn(), days)
+    assert [one.value for one in found] == [
+        "up to 45126.8", "above 45126.8 to 45130.1", "above 45130.1",
+    ]  # fmt: skip
+    assert sum(one.n for one in found) == 200
+
+
+def test_patients_with_scans_in_both_parts_are_drawn_once_for_both() -> None:
+    """Each patient has the same scan on either side: the difference is 0 whoever is drawn."""
+    half = drawn(60, shift=1.0)
+    again = tuple(
+        replace(one, scan=replace(one.scan, name=f"again {one.scan.name}")) for one in half.scans
+    )
+    both = replace(
+        half,
+        scans=half.scans + again,
+        target=np.tile(half.target, 2),
+        logit=np.tile(half.logit, 2),
+        probability=np.tile(half.probability, 2),
+    )
+    for one in parts(both, ["a"] * 60 + ["b"] * 60):
+        assert one.from_the_rest is not None
+        assert tuple(one.from_the_rest) == pytest.approx((0, 0, 0), abs=1e-12)
+
+
+def test_difference_of_patients_of_one_part_each_is_that_of_draws_by_themselves() -> None:
+    judged = drawn(200, shift=1.0)
+    inside = np.arange(200) % 2 == 0
+    found = difference_of_parts(judged, inside, "auroc", BOOTSTRAP)
+    alone = unpaired_difference(judged.part(inside), judged.part(~inside), "auroc", BOOTSTRAP)
+    assert found is not None
+    assert alone is not None
+    assert found.value == pytest.approx(alone.value)
+    assert tuple(found) == pytest.approx(tuple(alone), abs=0.04)
 
 
 def test_numbers_of_few_values_are_kinds() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from covidssl.datasets import LabelledScan
 from covidssl.diagnosis import ProbeData, pooled_features, start_from_probe
 from covidssl.evaluation import LOOK, Held, judge
 from covidssl.evaluation.beside import rows_beside, verdicts
+from covidssl.evaluation.cautions import of_pixels
 from covidssl.evaluation.trivial import LOOKED_AT, Scored, trivial_models
 from covidssl.evaluation.views import VIEWS, logits_of_views, lungs_masked, lungs_only, ranked
 from covidssl.frames import Frame
@@ -26,7 +28,7 @@ from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights, numpy_generator
-from covidssl.rivals import FEATURES
+from covidssl.rivals import FEATURES, fit_rival
 from covidssl.splits import Assigned
 from covidssl.weights import Origin
 from tests.evaluation.made import BOOTSTRAP
@@ -170,6 +172,40 @@ def test_verdict_says_where_the_model_looks(mark: str, kept: bool, shortcut: boo
     assert ("a shortcut" if shortcut else "not told from chance") in masked.text
 
 
+def test_the_rival_learns_from_the_training_scans_and_from_no_others() -> None:
+    """Features are noise, so that trees know only the labels of the very scans they learnt from."""
+    frames = replace(
+        frames_of(120, "inside"),
+        thumbnails=numpy_generator(0, 13).random((120, FEATURES)).astype(np.float32),
+    )
+    places = ["train", "validation", "test"]
+    assigned = [
+        Assigned(scan, scan.name, places[k // 2 % 3]) for k, scan in enumerate(frames.scans)
+    ]
+    (judged,) = judge(model_that_learnt(frames), [Held("", frames, assigned, "test")], 0)
+    of = {
+        split: np.array([k for k, one in enumerate(assigned) if one.split == split])
+        for split in places
+    }
+    train = of["train"]
+    alone = fit_rival(frames.thumbnails[train], frames.target[train], 0)
+    expected = alone.probability(frames.thumbnails[of["test"]])
+    assert judged.rival is not None
+    assert (judged.rival == expected).all()
+    assert 0.2 < evaluate(judged.target, judged.rival, 0.5, None,
+                          numpy_generator(0), 10).auroc.value < 0.8  # fmt: skip
+
+
+def test_scans_of_pixels_that_the_internal_set_has_not_are_told() -> None:
+    frames = frames_of(20, "inside")
+    assigned = [Assigned(scan, scan.name, "all") for scan in frames.scans]
+    own = Held("", frames, assigned, "all")
+    of_hu = replace(frames, pixels=(Pixels.HU,) * 5 + (Pixels.WINDOWED,) * 15)
+    (said,) = of_pixels(Held("clinic", of_hu, assigned, "all"), own)
+    assert said.startswith("5 of 20 scans are hu, and the internal set is windowed")
+    assert list(of_pixels(own, own)) == []
+
+
 def test_scans_without_usable_lungs_are_left_out_where_lungs_are_needed() -> None:
     frames = frames_of(20, "inside", without_lungs=4)
     found = logits_of_views(model_that_learnt(frames), frames, np.arange(20))
@@ -192,6 +228,18 @@ def test_where_hardly_a_scan_has_lungs_the_row_says_so_and_the_rest_stands() -> 
     assert rows["lungs_only"].auroc is None
     assert "not scored: All 1 entries carry the same label" in rows["lungs_only"].note
     assert rows["ranked"].auroc is not None
+
+
+def test_where_one_patient_alone_has_lungs_the_row_says_so_and_names_nobody() -> None:
+    frames = frames_of(20, "inside", without_lungs=16)
+    assigned = [
+        Assigned(scan, "Jane" if k > 15 else scan.name, "all")
+        for k, scan in enumerate(frames.scans)
+    ]
+    (judged,) = judge(model_that_learnt(frames), [Held("", frames, assigned, "all")], None, True)
+    rows = {row.key: row for row in rows_beside(judged, BOOTSTRAP)}
+    assert rows["lungs_only"].note.endswith("not scored: all of them belong to one group")
+    assert "Jane" not in str(rows)
 
 
 def test_frames_without_masks_are_refused() -> None:

@@ -120,9 +120,11 @@ def test_curves_in_the_file_are_those_on_the_page(whole: Whole) -> None:
 
 
 def test_page_shows_what_stands_beside_the_score(whole: Whole) -> None:
+    assert whole.metrics["verdicts"]
     for words in (
-        "Without anything outside the lungs the AUROC is",
-        "With the lungs masked out",
+        *(one["text"][:30] for one in whole.metrics["verdicts"]),
+        "lungs only: everything outside the lungs blanked",
+        "the lungs masked out",
         "shape of the lungs alone",
         "External set clinic: what shifts",
         "What an answer means where the disease is as frequent as said",
@@ -181,6 +183,8 @@ def test_views_can_be_switched_off(whole: Whole, tmp_path: Path) -> None:
     found = score(whole, tmp_path)
     assert found["rival"]
     assert found["beside"] == found["verdicts"] == found["subgroups"] == []
+    difference = found["model"]["auroc"]["value"] - found["rival"]["auroc"]["value"]
+    assert found["model_minus_rival"]["value"] == pytest.approx(difference)
     assert not (tmp_path / "out" / "views.csv").exists()
     assert found["model"] == whole.metrics["model"]
 
@@ -196,7 +200,8 @@ def test_each_scan_is_read_once(
 
     monkeypatch.setattr(labelled_frames, "read_scan", counted)
     found = score(whole, tmp_path, asked=ASKED)
-    assert len(read) == len(set(read)) == 22
+    # Six of train and twelve of test: nothing learns from validation.
+    assert len(read) == len(set(read)) == 18
     assert found["model"] == whole.metrics["model"]
 
 
@@ -227,13 +232,95 @@ def test_external_set_without_the_positive_class_is_refused(whole: Whole, tmp_pa
         score(whole, tmp_path, beside=beside)
 
 
-def test_external_set_of_which_nothing_can_be_read_is_named(whole: Whole, tmp_path: Path) -> None:
+def test_external_set_of_which_nothing_can_be_read_is_told_and_the_others_are_scored(
+    whole: Whole, tmp_path: Path
+) -> None:
     path = write_scans(tmp_path / "else", rows_of(("test",)))
     for file in path.parent.glob("*.nii.gz"):
         file.write_bytes(b"no scan")
+    sets = (External("other", path), External("clinic", whole.clinic))
+    found = score(whole, tmp_path, beside=evaluate.Beside(None, "cpu", sets))
+    assert found["model"] == whole.metrics["model"]
+    assert found["external"]["other"].keys() == {"not_scored"}
+    assert found["external"]["other"]["not_scored"].startswith("Not one of 2 scans")
+    assert found["external"]["clinic"]["n"] == 8
+    report.main([tmp_path / "out"], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "External set other is not scored: Not one of 2 scans" in page
+    assert "External set clinic: what shifts" in page
+
+
+def test_external_sets_of_one_class_or_one_patient_are_told_and_the_rest_stands(
+    whole: Whole, tmp_path: Path
+) -> None:
+    path = write_scans(tmp_path / "else", rows_of(("test",) * 2))
+    for file in path.parent.glob("*COVID.nii.gz"):
+        file.write_bytes(b"no scan")
+    alone = [{**row, "patient": "person-x"} for row in rows_of(("test",) * 2)]
+    one = write_scans(tmp_path / "one", alone, first_seed=80)
+    sets = (External("other", path), External("one", one))
+    found = score(whole, tmp_path, beside=evaluate.Beside(None, "cpu", sets))
+    assert "No scan of one class" in found["external"]["other"]["not_scored"]
+    assert "one group" in found["external"]["one"]["not_scored"]
+    assert "person-" not in json.dumps(found)
+    assert not (tmp_path / "out" / "external-one.csv").exists()
+    assert found["model"] == whole.metrics["model"]
+
+
+def test_external_column_that_names_scans_is_refused_before_anything_is_read(
+    whole: Whole, tmp_path: Path
+) -> None:
+    rows = [{**row, "age": f"{20 + k} years"} for k, row in enumerate(rows_of(("test",) * 11))]
+    path = tmp_path / "labels.csv"
+    write_csv(path, tuple(rows[0]), rows)
+    for row in rows:
+        (tmp_path / row["path"]).write_bytes(b"never read")
     beside = evaluate.Beside(None, "cpu", (External("other", path),))
-    with pytest.raises(DataError, match=r"External set 'other': Not one of 2 scans"):
-        score(whole, tmp_path, beside=beside)
+    with pytest.raises(DataError, match="External set 'other': Column 'age' has 22 different"):
+        score(whole, tmp_path, asked={"by": ("age",)}, beside=beside)
+    assert not (tmp_path / "out").exists()
+
+
+def test_external_rows_name_the_classes_as_their_set_does(whole: Whole, tmp_path: Path) -> None:
+    rows = [
+        {**row, "label": row["label"].replace("normal", "CAP")} for row in rows_of(("test",) * 3)
+    ]
+    path = write_scans(tmp_path / "else", rows, first_seed=70)
+    score(whole, tmp_path, beside=evaluate.Beside(None, "cpu", (External("other", path),)))
+    found = read_csv(tmp_path / "out" / "external-other.csv")
+    assert {row["label"] for row in found} == {"CAP", "COVID"}
+    assert {row["predicted"] for row in found} <= {"CAP", "COVID"}
+    own = read_csv(tmp_path / "out" / "predictions.csv")
+    assert {row["label"] for row in own} == {"normal", "COVID"}
+
+
+def test_finished_run_is_refused_with_more_or_fewer_external_sets(
+    whole: Whole, tmp_path: Path
+) -> None:
+    beside = evaluate.Beside(None, "cpu", (External("clinic", whole.clinic),))
+    words = "its data changed since it was started: external sets"
+    score(whole, tmp_path / "without")
+    with pytest.raises(UsageError, match=words):
+        score(whole, tmp_path / "without", beside=beside, if_exists="resume")
+    score(whole, tmp_path / "with", beside=beside)
+    with pytest.raises(UsageError, match=words):
+        score(whole, tmp_path / "with", if_exists="resume")
+
+
+def test_finished_run_is_refused_once_a_column_that_was_asked_for_says_something_else(
+    whole: Whole, tmp_path: Path
+) -> None:
+    score(whole, tmp_path, asked={"by": ("age",)})
+    rows = read_csv(whole.bench.labels)
+    for row in rows:
+        row["site"] = "south"
+    other = whole.bench.labels.with_name("other.csv")
+    write_csv(other, tuple(rows[0]), rows)
+    score(whole, tmp_path, labels=other, asked={"by": ("age",)}, if_exists="resume")
+    rows[-1]["age"] = "99"
+    write_csv(other, tuple(rows[0]), rows)
+    with pytest.raises(UsageError, match="its data changed since it was started: columns"):
+        score(whole, tmp_path, labels=other, asked={"by": ("age",)}, if_exists="resume")
 
 
 def test_finished_run_is_refused_with_another_external_set_of_that_name(

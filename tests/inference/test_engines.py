@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 from PIL import Image
 
 from covidssl.inference.ahead import Ahead
-from covidssl.inference.engines import Engine
-from covidssl.worker_processes import KILLED
+from covidssl.inference.engines import TOO_LONG, Engine
+from covidssl.prediction.outcomes import FAILED
+from covidssl.worker_processes import KILLED, Limit, in_processes
 from tests.inference.folders import ask, rows_of, write_pictures
 from tests.scan_files import chest_grey
 
@@ -77,6 +79,22 @@ def test_few_scans_are_read_without_processes(scans: int, readers: int | None) -
 def test_so_many_processes_as_were_asked_for_and_no_more_than_scans() -> None:
     assert [Engine(workers=4).readers(count) for count in (2, 100)] == [2, 4]
     assert Engine(workers=0).readers(100) == 0
+
+
+def test_what_takes_too_long_is_given_up_and_costs_itself_alone() -> None:
+    limit = Limit[float, str | None](10.0, lambda item: "given up", lambda: False)
+    assert sorted(in_processes([0.0, 100_000.0, 0.5], time.sleep, 2, limit)) == [
+        (0.0, None), (0.5, None), (100_000.0, "given up"),
+    ]  # fmt: skip
+    assert TOO_LONG in FAILED
+
+
+def test_asked_to_stop_no_process_is_waited_for() -> None:
+    came: list[float] = []
+    limit = Limit[float, None](None, lambda item: None, lambda: bool(came))
+    for item, _ in in_processes([0.0, 100_000.0], time.sleep, 2, limit):
+        came.append(item)
+    assert came == [0.0]
 
 
 EATER = """

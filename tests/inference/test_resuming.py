@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,23 @@ from pathlib import Path
 import pytest
 
 from covidssl.answers import Answer, Outcome
-from covidssl.errors import UsageError
+from covidssl.commands import predict as verb
+from covidssl.errors import NoRoomError, UsageError
 from covidssl.experiments import PredictConfig
-from covidssl.inference.journal import NAME, answer_path, forget, stem_of, write_answer
-from tests.inference.folders import ask, rows_of, with_random_head, write_pictures
+from covidssl.inference.journal import (
+    NAME,
+    Entry,
+    Journal,
+    answer_path,
+    forget,
+    stem_of,
+    write_answer,
+)
+from covidssl.inference.sources import seek
+from covidssl.pseudonyms import Pseudonyms
+from tests.inference.folders import PLAIN, ask, rows_of, with_random_head, write_pictures
 from tests.model_folders import write_untrained_model
-from tests.scan_files import chest_grey, write_png
+from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,6 +138,81 @@ def test_an_answer_that_was_damaged_is_made_again(model: Path, scans: Path, tmp_
     assert (out / NAME).read_bytes().count(b"\n") == 6 + 3
 
 
+def twins(folder: Path) -> tuple[Path, Path]:
+    """Two scans of one name, one size and one time, in two folders of one name."""
+    made = []
+    for number in range(2):
+        path = folder / str(number) / "ct" / "v.nii"
+        lps_nifti(path, chest_hu(6, 64)[:, :: 1 - 2 * number].copy() - 20 * number, 10.0)
+        os.utime(path, (1e9, 1e9))
+        made.append(path.parent)
+    return made[0], made[1]
+
+
+def test_a_scan_of_the_same_name_elsewhere_is_another_one(model: Path, tmp_path: Path) -> None:
+    one, other = twins(tmp_path)
+    ask(model, one, tmp_path / "out")
+    ask(model, other, tmp_path / "out", "resume")
+    ask(model, other, tmp_path / "afresh")
+    assert rows_of(tmp_path / "out") == rows_of(tmp_path / "afresh")
+
+
+def test_scans_of_one_name_are_the_same_in_any_order_of_inputs(model: Path, tmp_path: Path) -> None:
+    one, other = twins(tmp_path)
+    ask(model, [one, other], tmp_path / "out")
+    before, table = times_of(tmp_path / "out"), rows_of(tmp_path / "out")
+    assert list(table) == ["ct/v.nii", "ct/v.nii (2)"]
+    ask(model, [other, one], tmp_path / "out", "resume")
+    assert (times_of(tmp_path / "out"), rows_of(tmp_path / "out")) == (before, table)
+
+
+def test_hidden_places_are_told_apart_by_the_key_alone(tmp_path: Path) -> None:
+    one, other = twins(tmp_path)
+    ids = [Pseudonyms(bytes([number]) * 32) for number in range(2)]
+    stamps = {seek([folder], key).stamps().popitem()[1] for folder in (one, other) for key in ids}
+    assert len(stamps) == 4
+
+
+def test_a_product_that_is_gone_is_made_again(model: Path, scans: Path, tmp_path: Path) -> None:
+    out, config = tmp_path / "out", PredictConfig()
+    ask(model, scans / "volume.nii.gz", out, config=config)
+    made = sorted(path.name for path in (out / "maps").iterdir())
+    assert made
+    shutil.rmtree(out / "maps")
+    ask(model, scans / "volume.nii.gz", out, "resume", config=config)
+    assert sorted(path.name for path in (out / "maps").iterdir()) == made
+
+
+def test_another_card_is_refused_and_a_finished_run_stays_finished(
+    model: Path, scans: Path, tmp_path: Path
+) -> None:
+    changed = shutil.copytree(model, tmp_path / "changed")
+    ask(changed, scans / "00.png", tmp_path / "out")
+    record = (tmp_path / "out" / "record.json").read_bytes()
+    card = json.loads((changed / "card.json").read_text())
+    card["operating_point"] = 0.125
+    (changed / "card.json").write_text(json.dumps(card))
+    for run in (
+        lambda: ask(changed, scans, tmp_path / "out", "resume"),
+        lambda: verb.dry_run(PLAIN, changed, [scans], tmp_path / "out", "resume"),
+    ):
+        with pytest.raises(UsageError, match="its data changed since it was started: card"):
+            run()
+    assert (tmp_path / "out" / "record.json").read_bytes() == record
+    with pytest.raises(UsageError, match="exists already"):
+        verb.dry_run(PLAIN, changed, [scans], tmp_path / "out")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_journal_without_room_says_so(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, [])
+    journal._file.close()
+    journal._file = Path("/dev/full").open("ab")
+    with pytest.raises(NoRoomError, match=r"the disk is full.*--resume"):
+        journal.add(Entry("a", "", Outcome.OK, (), 1.0, ""))
+    journal.close()
+
+
 def test_other_models_and_other_plans_are_refused(model: Path, scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ask(model, scans / "00.png", out)
@@ -175,6 +262,20 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_table(model: Path, tmp_path
     scanned = [json.loads(line)["scan"] for line in (out / NAME).read_text().splitlines()]
     assert len(scanned) == len(set(scanned)) == 12
     assert not list(out.rglob(".*.part*"))
+
+
+def test_asked_to_end_it_keeps_what_is_done(model: Path, tmp_path: Path) -> None:
+    scans, out = write_pictures(tmp_path / "in", 40), tmp_path / "out"
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    process = running(script, model, scans, out, 0)
+    until = time.monotonic() + 120
+    while lines_of(out) < 3 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert json.loads((out / "record.json").read_text())["status"] == "stopped"
+    assert 3 <= len(rows_of(out)) == lines_of(out) < 40
 
 
 def lines_of(out: Path) -> int:

@@ -58,8 +58,45 @@ def test_joined_shards_are_the_run_of_all(
         assert (sharded / row["answer"]).read_bytes() == (
             tmp_path / "whole" / row["answer"]
         ).read_bytes()
-    # Again, as after a shard that was gone on with.
+    before = (sharded / "predictions.csv").read_bytes()
     assert verb.join(PLAIN, model, [scans], sharded) == 1
+    assert (sharded / "predictions.csv").read_bytes() == before
+    assert files_of(sharded) == files_of(tmp_path / "whole")
+
+
+def files_of(out: Path) -> list[str]:
+    """Files of scans, hidden ones too."""
+    places = (out / name for name in ("scans", "strips", "pictures", "maps"))
+    return sorted(path.name for place in places if place.is_dir() for path in place.iterdir())
+
+
+def test_a_join_follows_its_shards(model: Path, scans: Path, sharded: Path, tmp_path: Path) -> None:
+    verb.join(PLAIN, model, [scans], sharded)
+    (sharded / "scans" / ".x.json.1.part.json").write_text("left by a process that was killed")
+    (scans / "00.png").unlink()
+    (scans / "01.png").write_bytes(b"no picture any more")
+    for number in (1, 2):
+        ask(model, scans, sharded, "resume", shard=Shard(number, 2))
+    assert verb.join(PLAIN, model, [scans], sharded) == 2
+    ask(model, scans, tmp_path / "whole")
+    assert files_of(sharded) == files_of(tmp_path / "whole")
+    other = with_random_head(write_untrained_model(tmp_path / "other"), seed=1)
+    for number in (1, 2):
+        ask(other, scans, sharded, "overwrite", shard=Shard(number, 2))
+    assert verb.join(PLAIN, other, [scans], sharded) == 2
+    ask(other, scans, tmp_path / "anew")
+    assert rows_of(sharded) == rows_of(tmp_path / "anew")
+
+
+def test_a_join_that_is_refused_leaves_the_one_before(
+    model: Path, scans: Path, sharded: Path
+) -> None:
+    verb.join(PLAIN, model, [scans], sharded)
+    record = (sharded / "record.json").read_bytes()
+    write_pictures(scans, 9)
+    with pytest.raises(UsageError, match="scans are not answered"):
+        verb.join(PLAIN, model, [scans], sharded)
+    assert (sharded / "record.json").read_bytes() == record
 
 
 def test_a_join_without_all_shards_or_all_scans_is_refused(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from covidssl.errors import DataError, ScanError, UsageError
+from covidssl.experiments import PredictConfig
 from covidssl.inference.sources import find_inputs, seek
 from covidssl.io import read_scan
 from covidssl.pseudonyms import Pseudonyms
-from tests.inference.folders import write_pictures
+from tests.inference.folders import ANSWERED, ask, rows_of, write_pictures
 from tests.scan_files import chest_hu, lps_nifti, write_dicom
 
 
@@ -79,12 +81,65 @@ def test_hidden_names_are_hidden_in_lists_too(tmp_path: Path) -> None:
     [
         ("file\na.png\n", "expected a list with the columns path"),
         ("", "found no row"),
-        ("path,name\n ,x\n", "line 2: the column `path` is empty"),
     ],
 )
 def test_a_list_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         find_inputs([write_list(tmp_path / "list.csv", text)])
+
+
+def test_whatever_a_cell_holds_the_other_rows_are_found(tmp_path: Path) -> None:
+    write_pictures(tmp_path, 1)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "ring").symlink_to("ring")
+    cells = [" ", "a" * 300 + ".png", "00.png\0x", "00.png/x.png", "ring", "pipe", "/dev/null"]
+    given = write_list(tmp_path / "list.csv", "path,name\n00.png,good\n")
+    with given.open("a") as into:
+        into.writelines(f"{cell},odd {number}\n" for number, cell in enumerate(cells))
+    found = {scan.name: scan for scan in seek([given]).scans}
+    assert found.pop("good").problem is None
+    assert [found[f"odd {k}"].code for k in range(len(cells))] == ["not_found"] * len(cells)
+    assert len(seek([given]).stamps()) == len(cells) + 1
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        find_inputs([tmp_path / "pipe"])
+
+
+def test_what_runs_have_written_is_no_input(model: Path, tmp_path: Path) -> None:
+    clinic = write_pictures(tmp_path / "clinic", 2)
+    write_pictures(clinic / "mine", 1)
+    (clinic / "mine" / "record.json").write_text('{"patients": 2}')
+    for out in (clinic / "answers", clinic / "answers", clinic / "later"):
+        ask(model, clinic, out, "resume", config=PredictConfig())
+        assert list(rows_of(out)) == ["00.png", "01.png", "mine/00.png"]
+    with pytest.raises(UsageError, match="where the answers go"):
+        ask(model, [clinic, clinic / "answers" / "pictures"], clinic / "answers", "resume")
+
+
+def test_a_folder_that_cannot_be_listed_is_a_scan_that_failed(model: Path, tmp_path: Path) -> None:
+    """A path of more than 4096 bytes: the system refuses it to whoever asks."""
+    write_pictures(tmp_path / "in", 1)
+    before = Path.cwd()
+    os.chdir(tmp_path / "in")
+    try:
+        for number in range(20):
+            (folder := Path(f"{number:02d}" * 120)).mkdir()
+            os.chdir(folder)
+    finally:
+        os.chdir(before)
+    assert ask(model, tmp_path / "in", tmp_path / "out") == 1
+    rows = rows_of(tmp_path / "out")
+    assert rows.pop("00.png")["outcome"] in ANSWERED
+    (closed,) = rows.values()
+    assert (closed["outcome"], closed["reason_codes"]) == ("failed", "closed")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_closed_folder_is_a_scan_that_failed(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "in" / "closed", 1)
+    (tmp_path / "in" / "closed").chmod(0)
+    (scan,) = find_inputs([tmp_path / "in"]).scans
+    (tmp_path / "in" / "closed").chmod(0o700)
+    assert (scan.name, scan.code) == ("closed", "closed")
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from covidssl.errors import ScanError
-from covidssl.io import ScanFiles, find_scans, read_ct, read_mask, read_scan
+from covidssl.io import ScanFiles, archive, find_scans, read_ct, read_mask, read_scan
 from covidssl.io.archive import on_disk
 from covidssl.pseudonyms import Pseudonyms
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_dicom, write_mhd, write_png
@@ -152,13 +153,47 @@ def refused(archive: Path, code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.png", "/out.png", "a/../../out.png", "C:\\out.png", "a\nb.png"]
-)
+    "name",
+    ["../out.png", "/out.png", "a/../../out.png", "C:\\out.png", "C:out.png", "a:b.png",
+     "in/C:out.png", "a\nb.png"],
+)  # fmt: skip
 def test_paths_that_lead_out_of_a_zip_are_refused(tmp_path: Path, name: str) -> None:
     picture = write_png(tmp_path / "x.png", chest_grey())
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as into:
         into.writestr(zipfile.ZipInfo(name), picture.read_bytes())
     assert "absolute or lead out by '..'" in refused(tmp_path / "x.zip", "zip_path")
+
+
+@pytest.mark.parametrize("other", ["a/x.png", "a\\x.png", "./a/x.png", "a//x.png"])
+def test_two_files_under_one_path_are_refused_and_none_of_them_is_taken(
+    tmp_path: Path, other: str
+) -> None:
+    with (
+        warnings.catch_warnings(action="ignore"),  # Python warns where the names are alike
+        zipfile.ZipFile(tmp_path / "x.zip", "w") as into,
+    ):
+        for seed, name in enumerate(("a/x.png", other)):
+            picture = write_png(tmp_path / "x.png", chest_grey(seed=seed))
+            into.writestr(zipfile.ZipInfo(name), picture.read_bytes())
+    assert "1 of its files have the path of another one" in refused(tmp_path / "x.zip", "zip_path")
+
+
+def test_a_time_in_a_name_is_no_drive(tmp_path: Path) -> None:
+    picture = write_png(tmp_path / "x.png", chest_grey())
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as into:
+        into.writestr("at 12:30/x.png", picture.read_bytes())
+    assert read_scan(only(tmp_path / "x.zip")).array.shape == (1, 64, 64)
+
+
+def test_a_zip_of_too_many_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_MOST_MEMBERS", 3)
+    for number in range(4):
+        with zipfile.ZipFile(tmp_path / "x.zip", "a") as into:
+            into.writestr(f"{number}.png", b"x")
+        codes = {scan.code for scan in find_scans([tmp_path / "x.zip"]).scans}
+        assert ("zip_bomb" in codes) is (number == 3)
 
 
 def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def maps_for(path: Path, lungs: Mask, out: Path, dicom: bool = False) -> dict[st
     """The written maps of the one scan at `path`, whose upright lungs are known."""
     source = find_scans([path]).scans[0]
     said = said_of(read_scan(source), lungs, MODEL)
-    files = write_maps(out, "it", said, source, dicom)
+    files = write_maps(out, "it", said, source, dicom).paths
     return {kind: out / name for kind, name in files.items()}
 
 
@@ -191,7 +191,7 @@ def test_a_picture_gets_pictures_of_its_size(tmp_path: Path) -> None:
         model.card.model_copy(update={"frame": frame}), model.classifier, model.restoration
     )
     said = said_of(read_scan(source), chest().lungs[:1], model)
-    files = write_maps(tmp_path, "it", said, source)
+    files = write_maps(tmp_path, "it", said, source).paths
     assert set(files) == {"lesion_map", "evidence_map"}
     assert said.maps is not None
     with Image.open(tmp_path / files["evidence_map"]) as picture:

@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from covidssl.hounsfield import Pixels
+from covidssl.maps.burden import burden_of
 from covidssl.maps.lesion import Looked, lesion_scores
 from covidssl.maps.planes import Planes
 from covidssl.maps.scan_maps import maps_of
+from covidssl.prediction import TorchBackend
 from covidssl.scan_frames import frames_of_scan
-from covidssl.volume import Volume
+from covidssl.volume import StoredGrid, Volume
 from tests.maps.made_maps import Chest, chest, lungs_as_known, said_of, untaught
 
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
@@ -174,3 +176,54 @@ def test_between_two_planes_a_map_goes_straight_and_beyond_its_reach_it_is_nothi
 def test_a_map_of_one_plane_stands_for_its_slice() -> None:
     planes = Planes(np.ones((1, 2, 2), dtype=np.float32), np.array([3.0]))
     assert planes.on(np.array([2, 3, 4]))[:, 0, 0].tolist() == [0, 1, 0]
+
+
+def test_a_plane_counts_by_what_lies_nearest_to_it() -> None:
+    """Planes at 0, 2, 3 and 7: they stand for 2, 1.5, 2.5 and 4 slices, the ends beyond them."""
+    lungs = lungs_as_known(scan(np.zeros((8, 4, 4), np.int16)), np.ones((8, 4, 4), dtype=bool))
+    lesion = np.zeros((4, 4, 4), dtype=bool)
+    lesion[1], lesion[3, :2] = True, True
+    inside = np.ones((4, 4, 4), dtype=np.float32)
+    right = inside * (np.arange(4) < 2)
+    found = burden_of(lungs, lesion, inside, right, np.array([0.0, 2.0, 3.0, 7.0]))
+    assert found.both.percent == pytest.approx(100 * (1.5 + 4 / 2) / 10)
+
+
+@pytest.mark.parametrize("spacing", [None, (4.0, 2.0, 2.0)])
+def test_without_an_orientation_no_side_is_said(
+    spacing: tuple[float, float, float] | None,
+) -> None:
+    """A picture may be mirrored; a file may say how large voxels are and not how they lie."""
+    made = chest()
+    ct = Volume(made.hu, Pixels.HU, spacing)
+    burden = said_of(ct, made.lungs, untaught()).answer.burden
+    assert burden is not None
+    assert burden.both.percent > 0
+    assert burden.right is burden.left is None
+
+
+def test_sides_are_said_where_the_orientation_is_known_and_the_size_is_not() -> None:
+    made = chest()
+    stored = StoredGrid((len(made.hu), *made.hu.shape[1:]), AFFINE)
+    ct = Volume(made.hu, Pixels.HU, stored=stored)
+    burden = said_of(ct, made.lungs, untaught()).answer.burden
+    assert burden is not None
+    assert burden.right is not None
+
+
+@pytest.mark.parametrize("depth", [None, 12])
+def test_the_evidence_of_all_frames_adds_up_to_the_scans_logit(depth: int | None) -> None:
+    made, model = chest(), untaught(depth)
+    ct = scan(made.hu)
+    lungs = lungs_as_known(ct, made.lungs)
+    cut = frames_of_scan(ct, lungs, model.card.frame, 4)
+    said = TorchBackend(model).scores(cut.frames, evidence=True)
+    weight = np.arange(1.0, len(said.logit) + 1)
+    weight /= weight.sum()
+    expected = float(said.logit @ weight) - 0.3
+    asked, known = (
+        maps_of(model, ct, lungs, cut, weight, evidence).evidence
+        for evidence in (None, said.evidence)
+    )
+    assert np.array_equal(asked, known)
+    assert known.sum() == pytest.approx(expected, rel=1e-3)

@@ -40,7 +40,7 @@ def test_consolidation_stands_out_from_mere_brightness(real_data: Path, tmp_path
     source = find_scans([folder / "case2_image.nii.gz"]).scans[0]
     lungs = np.asarray(read_mask(folder / "case2_lung.nii.gz").array, dtype=bool)
     said = said_of(read_scan(source), lungs, seeing(Pixels.WINDOWED))
-    files = write_maps(tmp_path, "it", said, source)
+    files = write_maps(tmp_path, "it", said, source).paths
     names = (folder / "case2_lung.nii.gz", folder / "case2_infection.nii.gz", *source.paths)
     inside, drawn, grey, found = map(loaded, (*names, tmp_path / files["lesion_map"]))
     assert np.array_equal(found.affine, grey.affine)
@@ -55,7 +55,8 @@ def test_a_real_series_gets_objects_on_its_own_slices(real_data: Path, tmp_path:
     ct = read_scan(source)
     lungs = np.zeros(ct.array.shape, dtype=bool)
     lungs[:, 200:320, 100:200] = True
-    files = write_maps(tmp_path, "it", said_of(ct, lungs, seeing(Pixels.HU)), source, dicom=True)
+    said = said_of(ct, lungs, seeing(Pixels.HU))
+    files = write_maps(tmp_path, "it", said, source, dicom=True).paths
     seg = highdicom.seg.segread(tmp_path / files["seg"])
     slices = [pydicom.dcmread(path, stop_before_pixels=True) for path in source.paths]
     slices.sort(key=lambda one: float(one.ImagePositionPatient[2]))

@@ -33,7 +33,7 @@ def read(path: Path) -> Any:
 
 
 def test_the_same_scan_gives_the_same_files_byte_for_byte(tmp_path: Path) -> None:
-    first, again = (write_maps(tmp_path / name, "it", said()) for name in ("a", "b"))
+    first, again = (write_maps(tmp_path / name, "it", said()).paths for name in ("a", "b"))
     assert (
         first
         == again
@@ -49,7 +49,7 @@ def test_the_same_scan_gives_the_same_files_byte_for_byte(tmp_path: Path) -> Non
 def test_a_byte_a_voxel_holds_the_values_of_the_frames(tmp_path: Path) -> None:
     """The lesion map within the lungs alone; the evidence 0 where nothing is known."""
     made, answered = chest(), said()
-    files = write_maps(tmp_path, "it", answered)
+    files = write_maps(tmp_path, "it", answered).paths
     lesion, evidence = (read(tmp_path / path) for path in files.values())
     maps = answered.maps
     assert maps is not None
@@ -78,7 +78,8 @@ def test_between_the_slices_that_were_looked_at_the_evidence_is_interpolated(
     assert maps is not None
     low, high = (int(one) for one in maps.slices[1:3])
     assert high - low >= 3
-    values = read(tmp_path / write_maps(tmp_path, "it", answered)["evidence_map"]).get_fdata().T
+    path = write_maps(tmp_path, "it", answered).paths["evidence_map"]
+    values = read(tmp_path / path).get_fdata().T
     share = 1 / (high - low)
     between = (1 - share) * values[low] + share * values[high]
     step = float(np.abs(values).max()) / 127
@@ -86,7 +87,7 @@ def test_between_the_slices_that_were_looked_at_the_evidence_is_interpolated(
 
 
 def test_an_answer_without_maps_has_no_files(tmp_path: Path) -> None:
-    assert write_maps(tmp_path, "it", said()._replace(maps=None)) == {}
+    assert write_maps(tmp_path, "it", said()._replace(maps=None)) == ({}, ())
     assert not list(tmp_path.iterdir())
 
 

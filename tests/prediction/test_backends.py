@@ -92,6 +92,17 @@ def test_a_model_that_says_nothing_is_refused_and_so_is_its_answer(
     assert refused("one", found.value).outcome == "failed"
 
 
+def test_an_ensemble_of_which_one_says_nothing_gives_no_answer(
+    asked: Model, tmp_path: Path
+) -> None:
+    silent = load_model(write_model(tmp_path, seed=2, far=False))
+    with torch.no_grad():
+        silent.classifier.head.bias.fill_(float("nan"))
+    predictor = Predictor([asked, silent])
+    with pytest.raises(ScanError, match="no finite number"):
+        predictor.answer(predictor.prepare(picture(201)))
+
+
 def test_without_onnx_the_backend_says_what_to_install(
     asked: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,8 @@ from pydicom import Dataset
 
 from covidssl.answers import Answer, Outcome
 from covidssl.errors import ScanError
-from covidssl.hounsfield import Pixels
+from covidssl.frames import Frame
+from covidssl.hounsfield import LUNG_WINDOW_HU, Pixels
 from covidssl.io import Policy, Reading, find_scans, read_ct, read_scan
 from covidssl.model import Model, load_model
 from covidssl.noted import Noted
@@ -152,6 +153,16 @@ def test_an_oddity_that_was_found_twice_is_said_once(of_scans: Model) -> None:
     assert codes(said_of(of_scans, twice)) == ["lossy", "thick_slices"]
 
 
+def test_a_volume_of_few_slices_is_no_slab_where_it_is_as_high_as_lungs(
+    tmp_path: Path,
+) -> None:
+    model = load_model(write_model(tmp_path, Frame(size=32, depth=8, pixels=Pixels.HU), far=False))
+    high = replace(scan(3), array=scan(3).array[::2].copy(), spacing_mm=(40.0, 7.2, 7.2))
+    assert codes(said_of(model, high)) == ["few_planes", "thick_slices"]
+    low = replace(high, spacing_mm=(4.0, 7.2, 7.2))
+    assert codes(said_of(model, low)) == ["slab"]
+
+
 # Not answered
 
 
@@ -175,6 +186,45 @@ def test_what_is_no_chest_gets_no_answer_unless_it_is_forced(name: str, asked: M
     assert forced.outcome == Outcome.WARNED
     assert set(codes(forced)) >= set(codes(answer))
     assert forced.probability is not None
+
+
+def as_hu(ct: Volume) -> Volume:
+    """Grey pictures as if their greys were HU through the lung window."""
+    low, high = LUNG_WINDOW_HU
+    hu = low + ct.array.astype(np.float64) / 255 * (high - low)
+    return Volume(hu.astype(np.int16), Pixels.HU, (5.0, 2.0, 2.0))
+
+
+def pages(*pictures: Volume) -> Volume:
+    """Pictures as the pages of one file, as large as the last; smaller ones on black."""
+    stack = np.zeros((len(pictures), *pictures[-1].array.shape[1:]), np.uint8)
+    for page, one in zip(stack, pictures, strict=True):
+        page[: one.array.shape[1], : one.array.shape[2]] = one.array[0]
+    return Volume(stack, Pixels.WINDOWED)
+
+
+RADIOGRAPHS = {
+    "a picture": radiograph,
+    "two pages": lambda: pages(radiograph(), radiograph()),
+    "a page beside a slice": lambda: pages(picture(203), radiograph()),
+    "one slice of HU": lambda: as_hu(radiograph()),
+    "two slices of HU": lambda: as_hu(pages(radiograph(), radiograph())),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RADIOGRAPHS))
+def test_a_radiograph_is_not_answered_by_a_model_without_a_limit(name: str, asked: Model) -> None:
+    silent = replace(asked, features=None, card=asked.card.model_copy(update={"distance": None}))
+    answer = said_of(silent, RADIOGRAPHS[name]())
+    assert answer.outcome == Outcome.ABSTAINED
+    assert "projection" in codes(answer)
+
+
+@pytest.mark.parametrize("seed", [201, 205, 209])
+def test_slices_in_ones_and_twos_are_not_taken_for_radiographs(seed: int, asked: Model) -> None:
+    two = pages(picture(seed), picture(seed + 1))
+    for ct in (as_hu(picture(seed)), two, as_hu(two)):
+        assert "projection" not in codes(said_of(asked, ct, FORCED))
 
 
 def test_where_the_model_abstains_no_network_is_asked(asked: Model) -> None:
@@ -259,4 +309,17 @@ def test_projections_of_a_real_scan_are_not_answered(asked: Model, real_data: Pa
         for low, high, power in ((5, 99.5, 1.0), (30, 95, 1.0), (30, 95, 1.7)):
             ends = np.percentile(through, [low, high])
             shown = 255 * np.clip((through - ends[0]) / (ends[1] - ends[0]), 0, 1) ** power
-            assert predictor.prepare(grey(shown)).abstains, (axis, low, high, power)
+            for ct in (grey(shown), as_hu(grey(shown))):
+                assert predictor.prepare(ct).abstains, (axis, low, high, power, ct.pixels)
+
+
+@pytest.mark.realdata
+def test_single_slices_of_a_real_scan_are_not_taken_for_projections(
+    asked: Model, real_data: Path
+) -> None:
+    ct = read_ct(real_data / "nlst" / "NLST-101287.nii.gz")
+    predictor = Predictor([asked], NO_MAPS)
+    places = np.linspace(0.15, 0.85, 6) * len(ct.array)
+    for k in places.astype(int):
+        one = replace(ct, array=ct.array[k : k + 1].copy())
+        assert not predictor.prepare(one).abstains, k

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from covidssl.calibration import Calibration
 from covidssl.errors import UsageError
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
-from covidssl.model import Aggregation, Model, load_model
+from covidssl.model import CLASSIFIER, Aggregation, Model, load_model
+from covidssl.networks.heads import HeadPlan
 from covidssl.prediction import Answered, AnswerPlan, Predictor
 from covidssl.prediction.augmenting import augmented
 from covidssl.volume import Volume
+from tests.export.taught_models import HU_SLICES, card_of, write_taught
 from tests.prediction.models import PICTURES, SCANS, picture, scan, write_model
 
+ATTENTION = HeadPlan(kind="attention", attention_features=4)
 VOLUMES = Frame(size=32, depth=8, pixels=Pixels.HU)
 
 
@@ -94,6 +99,13 @@ def test_volumes_are_augmented_too(tmp_path: Path) -> None:
     assert answer.slices == ()
 
 
+def test_slices_are_said_of_the_scan_as_it_is(tmp_path: Path) -> None:
+    of_scans = load_model(write_model(tmp_path, SCANS, far=False))
+    alone, answer = (asked_of([of_scans], scan(5), plan(count)).answer for count in (0, 3))
+    assert len(alone.slices) == 5
+    assert answer.slices == alone.slices
+
+
 # Ensembles
 
 
@@ -133,6 +145,28 @@ def test_slices_of_an_ensemble_are_said_on_average(tmp_path: Path) -> None:
     for first, second, found in zip(*each, both, strict=True):
         assert found.slice == first.slice
         assert found.probability == pytest.approx((first.probability + second.probability) / 2)
+
+
+def test_the_evidence_of_an_ensemble_adds_up_to_the_first_models_logit(tmp_path: Path) -> None:
+    models = []
+    for k, attention in enumerate((1.0, -3.0)):
+        made = write_taught(tmp_path / str(k), card_of(HU_SLICES, ATTENTION))
+        models.append(load_model(made))
+        # Weights of slices that differ from model to model.
+        with torch.no_grad():
+            score = models[k].classifier.attention.get_submodule("score")
+            score.get_parameter("weight").mul_(attention)
+    other = models[1].card.model_copy(update={"files": {CLASSIFIER: "another"}})
+    models[1] = replace(models[1], card=other)
+    first, second = (asked_of([one], scan(5), plan(0)).answer for one in models)
+    weights = np.array([[one.weight for one in answer.slices] for answer in (first, second)])
+    assert np.ptp(weights, axis=0).max() > 0.01
+    maps = asked_of(models, scan(5), AnswerPlan()).maps
+    assert maps is not None
+    chance, calibration = first.probability or 0.0, models[0].card.calibration
+    logit = (np.log(chance / (1 - chance)) - calibration.bias) / calibration.scale
+    bias = float(models[0].classifier.head.bias.detach())
+    assert maps.evidence.sum() + bias == pytest.approx(logit, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,24 @@ def write_clinic(folder: Path) -> Path:
     return folder
 
 
+COLUMN = f"site {ESCAPE}{MARKUP}"
+"""Of a labelled table."""
+
+
 def write_labelled(folder: Path) -> Path:
-    """A folder a class, of pictures with hostile names."""
+    """A labelled table whose every text is hostile, and its pictures."""
+    sites = (f"{ESCAPE}a", "\u202eb", f"{MARKUP}c")
+    rows = []
     for seed, name in enumerate(NAMES):
-        write_png(folder / ("COVID" if seed % 2 else "normal") / name, chest_grey(seed=seed))
-    return folder
+        write_png(folder / name, chest_grey(seed=seed))
+        label = "COVID" if seed % 2 else "normal"
+        rows.append((name, label, f"{seed // 2} {ESCAPE}", sites[seed // 2 % 3]))
+    table = folder / f"labels {ESCAPE}.csv"
+    with table.open("w", encoding="utf-8", newline="") as into:
+        writer = csv.writer(into)
+        writer.writerow(("path", "label", "patient", COLUMN))
+        writer.writerows(rows)
+    return table
 
 
 def texts(products: Path) -> Iterator[tuple[Path, str]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from covidssl.files import read_csv
+from covidssl.files import read_csv, write_csv
 from covidssl.io import find_scans
 from covidssl.legible import legible
 from covidssl.manifest import read_manifest
@@ -17,6 +18,7 @@ from tests.browser import Browser
 from tests.model_folders import write_untrained_model
 from tests.scan_files import chest_grey, write_png
 from tests.security.hostile import (
+    COLUMN,
     ESCAPE,
     FORMULAS,
     MARKUP,
@@ -35,6 +37,7 @@ class Runs(NamedTuple):
     predict: Ran
     prepare: Ran
     evaluate: Ran
+    compare: Ran
     report: Ran
 
 
@@ -54,10 +57,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory, capfd: pytest.CaptureFixture[
         plain = [f"--set={one}" for one in ("rounds=100", "rival=false", "views=false")]
         evaluate = ran(
             scores, capfd, "evaluate", model, "--data", labelled, "--split", "all", "--out", scores,
-            *plain,
+            "--by", COLUMN, *plain,
         )  # fmt: skip
-        report = ran(page.parent, capfd, "report", out, store, scores, "--out", page)
-        _KEPT.append(Runs(predict, prepare, evaluate, report))
+        # A copy with other probabilities is an evaluation of another model.
+        other = shutil.copytree(scores, root / "=1 \x1b[31m\u202eowned")
+        table = other / "predictions.csv"
+        rows = read_csv(table)
+        write_csv(
+            table, list(rows[0]), [row | {"probability": f"{k / 99}"} for k, row in enumerate(rows)]
+        )
+        versus = root / "versus"
+        compare = ran(versus, capfd, "compare", scores, other, "--out", versus, "--set=rounds=100")
+        report = ran(page.parent, capfd, "report", out, store, scores, versus, "--out", page)
+        _KEPT.append(Runs(predict, prepare, evaluate, compare, report))
     return _KEPT[0]
 
 
@@ -83,7 +95,16 @@ def test_no_product_of_prepare_runs_a_name(runs: Runs) -> None:
 def test_no_product_of_evaluate_runs_a_name(runs: Runs) -> None:
     assert runs.evaluate.code == 0, runs.evaluate.said
     assert "forged" in (runs.evaluate.products / "predictions.csv").read_text(encoding="utf-8")
+    parts = read_csv(runs.evaluate.products / "subgroups.csv")
+    assert {row["column"] for row in parts} == {legible(COLUMN)}
+    assert len({row["value"] for row in parts}) > 2
     assert not wrong_in(runs.evaluate.products)
+
+
+def test_no_product_of_compare_runs_a_name(runs: Runs) -> None:
+    assert runs.compare.code == 0, runs.compare.said
+    assert "owned" in (runs.compare.products / "comparison.csv").read_text(encoding="utf-8")
+    assert not wrong_in(runs.compare.products)
 
 
 def test_no_page_runs_a_name(runs: Runs) -> None:
@@ -92,7 +113,7 @@ def test_no_page_runs_a_name(runs: Runs) -> None:
     assert not wrong_in(runs.report.products)
 
 
-@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "report"])
+@pytest.mark.parametrize("verb", ["predict", "prepare", "evaluate", "compare", "report"])
 def test_the_terminal_is_not_given_a_name_as_commands(runs: Runs, verb: str) -> None:
     said = getattr(runs, verb).said
     assert said

@@ -15,8 +15,11 @@ from covidssl.errors import ScanError
 from covidssl.files import read_csv
 from covidssl.io import find_scans, read_scan
 from covidssl.manifest import read_manifest
+from covidssl.maps import write_maps
+from tests.dicom_files import deflate_bomb, recode
+from tests.maps.made_maps import chest, said_of, untaught
 from tests.model_folders import write_untrained_model
-from tests.scan_files import chest_grey, write_png
+from tests.scan_files import chest_grey, write_dicom, write_png
 from tests.security.traps import (
     BOMB_BYTES,
     huge_png,
@@ -77,6 +80,27 @@ def test_members_that_lie_over_each_other_are_taken_for_a_trap(tmp_path: Path) -
     assert sum(one.file_size for one in infos) < 200 * sum(one.compress_size for one in infos)
     (scan,) = find_scans([archive]).scans
     assert scan.code == "zip_bomb"
+
+
+def test_a_deflated_trap_does_not_fill_the_memory_when_dicom_objects_are_made(
+    tmp_path: Path,
+) -> None:
+    made = chest()
+    paths = write_dicom(tmp_path / "in", made.hu, PixelSpacing=[2.0, 2.0])
+    for path in paths:
+        recode(path, "deflated")
+    paths[3].write_bytes(deflate_bomb(paths[3].read_bytes(), BOMB_BYTES >> 20))
+    assert paths[3].stat().st_size < BOMB_BYTES / 500
+    (source,) = find_scans([tmp_path / "in"]).scans
+    said = said_of(read_scan(source), made.lungs, untaught())
+    tracemalloc.start()
+    try:
+        written = write_maps(tmp_path, "it", said, source, dicom=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {"seg", "sr"} <= set(written.paths)
+    assert peak < BOMB_BYTES / 2
 
 
 def write_traps(clinic: Path, outside: Path) -> None:

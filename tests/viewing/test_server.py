@@ -71,6 +71,16 @@ def test_another_host_name_is_refused_so_that_no_name_server_leads_here(
     assert (answer.status, answer.body) == (421, b"covidssl view: not here.\n")
 
 
+def test_at_the_usual_port_a_browser_leaves_it_out() -> None:
+    try:
+        with serving(FILES, 80) as running:
+            for host in ("127.0.0.1", "127.0.0.1:80"):
+                assert asked(running, secret(running), host).body == b"page"
+            assert asked(running, secret(running), "evil.example").status == 421
+    except UsageError as refusal:
+        pytest.skip(f"port 80 is not to be had here: {refusal}")
+
+
 @pytest.mark.parametrize("name", ["../view.py", "..%2fview.py", "/etc/passwd", "settings", "%00"])
 def test_only_its_own_files_are_served(running: Serving, name: str) -> None:
     assert asked(running, secret(running) + name).status == 404

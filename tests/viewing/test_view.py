@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
@@ -15,8 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from covidssl.io import Policy, Reading, write_volume
 from covidssl.viewing import pages_of, serving, shown_map, shown_scan, viewer_library
 from tests.browser import Browser
+from tests.scan_files import chest_hu, write_dicom
 from tests.viewing.scans import write_map, write_scan
 
 pytest.importorskip("ipyniivue", reason="the extra `view` is not installed")
@@ -28,9 +32,9 @@ AXIAL, CORONAL, SAGITTAL = 0, 1, 2
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page of a scan with a map."""
     folder = tmp_path_factory.mktemp("view")
-    ct = shown_scan(write_scan(folder / "scan"))
-    overlay = shown_map(write_map(folder / "scan", folder / HOSTILE), ct)
-    with serving(pages_of(ct, [(HOSTILE, overlay)], viewer_library())) as running:
+    looked = shown_scan(write_scan(folder / "scan"))
+    overlay = shown_map(write_map(folder / "scan", folder / HOSTILE), looked.ct)
+    with serving(pages_of(looked, [(HOSTILE, overlay)], viewer_library())) as running:
         yield running.address
 
 
@@ -170,16 +174,54 @@ def test_the_page_has_no_serious_fault_of_access(page: Browser) -> None:
     assert not grave, [(one["id"], one["nodes"][0]["html"]) for one in grave]
 
 
+def test_evidence_for_and_against_is_painted_and_what_is_faint_is_not(
+    browser: Browser, tmp_path: Path
+) -> None:
+    looked = shown_scan(write_scan(tmp_path / "scan"))
+    values = np.full(looked.ct.array.shape, 0.01, np.float32)
+    values[5:9, 20:32, 8:18], values[5:9, 20:32, 30:40] = -0.8, 0.4
+    overlay = replace(looked.ct, array=values, pixels=None)
+    with serving(pages_of(looked, [("evidence", overlay)], viewer_library())) as running:
+        browser.open(running.address)
+        browser.until(lambda: browser.run("return document.body.dataset.state"), saying="no scan")
+        browser.run("viewer.setCrosshairWidth(0)")
+        pixels = drawn(browser, AXIAL)
+    assert browser.run("return document.querySelector('.range').textContent") == (
+        "-0.8 to 0.8, nothing between -0.04 and 0.04"
+    )
+    half = pixels.shape[1] // 2
+    above = pixels[..., 0] - pixels[..., 2] > 30  # orange
+    below = pixels[..., 1] + pixels[..., 2] - 2 * pixels[..., 0] > 60  # blue to green
+    assert below[:, :half].mean() > 0.06
+    assert above[:, half:].mean() > 0.06
+    assert above.mean() + below.mean() < 0.15
+    browser.assert_quiet()
+
+
 def test_the_verb_prints_an_address_and_ends_with_ctrl_c(tmp_path: Path) -> None:
-    scan = write_scan(tmp_path / "scan")
-    overlay = write_map(scan, tmp_path / "map.nii.gz")
-    arguments = ["view", str(scan), "--map", str(overlay), "--no-browser"]
+    one: dict[str, Any] = {"PatientID": "1", "StudyInstanceUID": "1.2.3"}
+    scan = tmp_path / "scan"
+    write_dicom(scan, chest_hu(24, 48), **one)[10].unlink()  # mended on request alone
+    write_dicom(scan, chest_hu(2, 48), names="zz{}.dcm", **one)
+    mended = shown_scan(scan, reading=Reading(policy=Policy.REPAIR)).ct
+    ones, overlay = np.ones(mended.array.shape, np.float32), tmp_path / "map.nii.gz"
+    write_volume(replace(mended, array=ones, pixels=None), overlay)
+    arguments = ["view", str(scan), "--map", str(overlay)]
+    arguments += ["--no-browser", "--set", "policy=repair"]
     command = [sys.executable, "-m", "covidssl.cli", *arguments]
     before = sorted(tmp_path.rglob("*"))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
         address = running.stdout.readline().strip() if running.stdout else ""
         with urlopen(address + "map-0.nii", timeout=30) as answer:
-            assert len(answer.read()) > 14 * 48 * 48 * 4
+            assert len(answer.read()) > 24 * 48 * 48 * 4
+        with urlopen(address, timeout=30) as answer:
+            page = answer.read().decode()
         running.send_signal(signal.SIGINT)
         assert running.wait(30) == 0
+        said = " ".join((running.stderr.read() if running.stderr else "").split())
     assert sorted(tmp_path.rglob("*")) == before
+    assert "Mended: " in page
+    for told in (page, said):
+        assert "passed over for scan#" in told
