@@ -82,7 +82,7 @@ def test_so_many_processes_as_were_asked_for_and_no_more_than_scans() -> None:
 
 
 def test_what_takes_too_long_is_given_up_and_costs_itself_alone() -> None:
-    limit = Limit[float, str | None](10.0, lambda item: "given up", lambda: False)
+    limit = Limit[float, str | None](10.0, lambda _: "given up", lambda: False)
     assert sorted(in_processes([0.0, 100_000.0, 0.5], time.sleep, 2, limit)) == [
         (0.0, None), (0.5, None), (100_000.0, "given up"),
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def test_what_takes_too_long_is_given_up_and_costs_itself_alone() -> None:
 
 def test_asked_to_stop_no_process_is_waited_for() -> None:
     came: list[float] = []
-    limit = Limit[float, None](None, lambda item: None, lambda: bool(came))
+    limit = Limit[float, None](None, lambda _: None, lambda: bool(came))
     for item, _ in in_processes([0.0, 100_000.0], time.sleep, 2, limit):
         came.append(item)
     assert came == [0.0]

@@ -207,7 +207,7 @@ def test_another_card_is_refused_and_a_finished_run_stays_finished(
 def test_a_journal_without_room_says_so(tmp_path: Path) -> None:
     journal = Journal(tmp_path, [])
     journal._file.close()
-    journal._file = Path("/dev/full").open("ab")
+    journal._file = Path("/dev/full").open("ab")  # noqa: SIM115 (the journal closes it)
     with pytest.raises(NoRoomError, match=r"the disk is full.*--resume"):
         journal.add(Entry("a", "", Outcome.OK, (), 1.0, ""))
     journal.close()

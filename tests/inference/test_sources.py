@@ -112,7 +112,7 @@ def test_what_runs_have_written_is_no_input(model: Path, tmp_path: Path) -> None
         ask(model, clinic, out, "resume", config=PredictConfig())
         assert list(rows_of(out)) == ["00.png", "01.png", "mine/00.png"]
     with pytest.raises(UsageError, match="where the answers go"):
-        ask(model, [clinic, clinic / "answers" / "pictures"], clinic / "answers", "resume")
+        find_inputs([clinic, clinic / "answers" / "pictures"], out=clinic / "answers")
 
 
 def test_a_folder_that_cannot_be_listed_is_a_scan_that_failed(model: Path, tmp_path: Path) -> None:
