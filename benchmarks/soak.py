@@ -117,11 +117,11 @@ def _of_run(out: Path, alone: Watched, broken: int, sizes: Sizes, quick: bool) -
     calm = max(0, len(rows) - crashes)
     as_said = alone.code == (1 if broken else 0)
     return [
-        _all(f"{case}: exit code", "as documented", as_said, 1, quick),
+        _all(f"{case}: exit code", "as documented", int(as_said), 1, quick),
         _all(f"{case}: good ones", "answered", answered, sizes.scans - broken, quick),
         _all(f"{case}: broken ones", "listed with a reason", listed, broken, quick),
         _all(f"{case}: all", "without a crash", calm, sizes.scans, quick),
-        _of_memory(f"{case}, {sizes.readers} readers", alone, quick),
+        *_of_memory(f"{case}, {sizes.readers} readers", alone, quick),
     ]
 
 
@@ -131,18 +131,22 @@ def _of_small(out: Path, small: Watched, pictures: int, quick: bool) -> list[Row
     answered = sum(row["outcome"] in _ANSWERED for row in rows)
     return [
         _all(f"{case}: all", "answered", answered, pictures, quick),
-        _of_memory(case, small, quick),
+        *_of_memory(case, small, quick),
     ]
 
 
-def _of_memory(case: str, seen: Watched, quick: bool) -> Row:
+def _of_memory(case: str, seen: Watched, quick: bool) -> list[Row]:
+    halves = sum(mib > 0 for mib in (seen.first, seen.second))
+    # Without a look at both there is no ratio, and this bar says so.
+    rows = [_all(f"{case}: memory", "halves looked at", halves, 2, quick)]
+    if halves < 2:
+        return rows
     bar = Bar("at most", None if quick else _MEMORY_MAY_GROW)
-    measured = bool(seen.first and seen.second)
-    ratio = seen.second / seen.first if measured else 0.0
-    # What was not measured meets no bar.
-    met = is_met(ratio, bar.bound, bar.value) and measured if bar.value is not None else None
+    ratio = seen.second / seen.first
+    met = is_met(ratio, bar.bound, bar.value)
     first, second = rounded(seen.first), rounded(seen.second)
-    return Row(case, "MiB", second, first, "first half", ratio, bar.bound, bar.value, met, "cpu")
+    row = Row(case, "MiB", second, first, "first half", ratio, bar.bound, bar.value, met, "cpu")
+    return [*rows, row]
 
 
 def _of_kills(root: Path, seconds: float, sizes: Sizes, quick: bool) -> list[Row]:
@@ -167,7 +171,7 @@ def _of_kills(root: Path, seconds: float, sizes: Sizes, quick: bool) -> list[Row
     wanted = max(whole.total(), sizes.scans + 1)
     return [
         _all("the same again: kills", "that met a run", met, sizes.kills, quick),
-        _all(f"{case}, last exit code", "as documented", last.code in (0, 1), 1, quick),
+        _all(f"{case}, last exit code", "as documented", int(last.code in (0, 1)), 1, quick),
         _all(case, "equal byte for byte", same, wanted, quick),
     ]
 

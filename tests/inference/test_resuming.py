@@ -164,6 +164,9 @@ def test_scans_of_one_name_are_the_same_in_any_order_of_inputs(model: Path, tmp_
     assert list(table) == ["ct/v.nii", "ct/v.nii (2)"]
     ask(model, [other, one], tmp_path / "out", "resume")
     assert (times_of(tmp_path / "out"), rows_of(tmp_path / "out")) == (before, table)
+    ask(model, [other, one], tmp_path / "afresh")
+    assert rows_of(tmp_path / "afresh") == table
+    assert table["ct/v.nii"]["probability"] != table["ct/v.nii (2)"]["probability"]
 
 
 def test_hidden_places_are_told_apart_by_the_key_alone(tmp_path: Path) -> None:
