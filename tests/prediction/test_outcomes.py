@@ -12,6 +12,7 @@ import pytest
 
 from covidssl.answers import Outcome, Reason
 from covidssl.errors import ScanError
+from covidssl.inference.engines import TOO_LONG
 from covidssl.inference.job import UNEXPECTED
 from covidssl.noted import Noted
 from covidssl.prediction import refused
@@ -53,7 +54,7 @@ def noted_codes() -> set[str]:
 
 def codes_of_a_run() -> set[str]:
     """Codes of failures that a run says itself, and no reader."""
-    found = {KILLED, UNEXPECTED}
+    found = {KILLED, TOO_LONG, UNEXPECTED}
     for path in (ROOT / "covidssl" / "inference").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
