@@ -351,7 +351,11 @@ def test_page_says_everything_without_a_script(browser: Browser, page: Path) -> 
     browser.resize(1280, 900)
     browser.open(page, javascript=False)
     driver = browser.driver
-    assert len(driver.find_elements(By.CSS_SELECTOR, ".strip img.slices")) == WITH_PICTURES
+
+    def pictures() -> bool:
+        return len(driver.find_elements(By.CSS_SELECTOR, ".strip img.slices")) == WITH_PICTURES
+
+    browser.until(pictures, saying="a scan lacks its slices")
     assert len(driver.find_elements(By.CSS_SELECTOR, ".verdicts tbody tr")) == SCANS
     maps = driver.find_elements(By.CSS_SELECTOR, ".strip:first-of-type img.map")
     assert maps[0].value_of_css_property("visibility") == "visible"

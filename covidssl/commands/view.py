@@ -7,11 +7,15 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from covidssl.io import Reading
+from covidssl.training.stopping import StopSignals
 from covidssl.viewing import pages_of, serving, shown_map, shown_scan, viewer_library
 
 log = logging.getLogger(__name__)
+
+_LOOKS_UP_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,11 @@ def main(
         tell(running.address)
         if browsing.open:
             webbrowser.open(running.address)
-        _until_interrupted(running.thread.join)
+        _until_stopped(running.thread)
 
 
-def _until_interrupted(wait: Callable[[], None]) -> None:
-    try:
-        wait()
-    except KeyboardInterrupt:
-        return
+def _until_stopped(server: Thread) -> None:
+    """Wait for Ctrl-C or another signal to stop, also where a shell ignores it for its jobs."""
+    with StopSignals() as signals:
+        while server.is_alive() and not signals.caught:
+            server.join(_LOOKS_UP_S)

@@ -134,7 +134,10 @@ def test_a_page_fetches_nothing_but_the_pictures_beside_it(tmp_path: Path) -> No
     assert "url(" not in content
     assert not page.all("script") + page.all("link") + page.all("iframe")
     (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
-    assert policy == "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
+    assert policy == (
+        "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
 def test_a_page_names_its_use_and_no_place_or_identifier(tmp_path: Path) -> None:
