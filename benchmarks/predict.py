@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.drawn_models import drawn_card
 from benchmarks.rows import Bar, Device, Pair, Row, row
 from benchmarks.timing import Contender, interleaved, use_threads
 from covidssl.answers import Outcome
-from covidssl.calibration import Calibration
 from covidssl.errors import UsageError
 from covidssl.frames import Frame, frame_pixels, unit_from_frames
 from covidssl.hounsfield import Pixels
 from covidssl.inference.job import Job, look, said_of, write
 from covidssl.io import find_scans, read_ct, read_scan, write_volume
 from covidssl.lungs import segment_lungs
-from covidssl.model import Aggregation, ModelCard, save_model
+from covidssl.model import save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
@@ -29,7 +29,6 @@ from covidssl.networks.unet import RestorationUNet
 from covidssl.phantom import phantom_chest
 from covidssl.prediction import Predictor
 from covidssl.randomness import initial_weights
-from covidssl.weights import Origin
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FLOOR, LUNGMASK, READ = "bare read, lungs and networks", "lungmask R231, network alone", "bare read"
@@ -99,20 +98,7 @@ def write_model(folder: Path, plan: EncoderPlan) -> None:
     with initial_weights(0):
         classifier = CovidClassifier(build_encoder(plan))
         restoration = RestorationUNet(build_encoder(plan))
-    card = ModelCard(
-        classes=("normal", "COVID"),
-        encoder=plan,
-        frame=Frame(pixels=Pixels.HU),
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
-        aggregation=Aggregation(),
-        burden_threshold=0.15,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
-        metrics={},
-        files={},
-    )
+    card = drawn_card(plan, Frame(pixels=Pixels.HU), burden_threshold=0.15)
     save_model(folder, card, classifier.state_dict(), restoration.state_dict())
 
 

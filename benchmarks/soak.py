@@ -16,17 +16,17 @@ import torch
 from PIL import Image
 
 from benchmarks.broken import WAYS, break_scan
+from benchmarks.drawn_models import drawn_card
 from benchmarks.rows import Bar, Device, Row, is_met, rounded
 from benchmarks.scans import chest
 from benchmarks.watched_process import Watched, watch
-from covidssl.calibration import Calibration
 from covidssl.files import read_csv
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.inference.job import UNEXPECTED
 from covidssl.inference.journal import NAME
 from covidssl.io import write_volume
-from covidssl.model import Aggregation, ModelCard, save_model
+from covidssl.model import save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
@@ -34,7 +34,6 @@ from covidssl.networks.unet import RestorationUNet
 from covidssl.phantom import phantom_chest
 from covidssl.randomness import numpy_generator, torch_generator
 from covidssl.volume import Volume
-from covidssl.weights import Origin
 from covidssl.worker_processes import KILLED
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -221,19 +220,6 @@ def _write_model(folder: Path, pixels: Pixels) -> None:
     plan = EncoderPlan(channels=(8, 8, 16))
     classifier = CovidClassifier(build_encoder(plan)).state_dict()
     head = torch.randn(classifier["head.weight"].shape, generator=torch_generator(0, _STREAM))
-    card = ModelCard(
-        classes=("non-COVID", "COVID"),
-        encoder=plan,
-        frame=Frame(size=64, pixels=pixels),
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
-        aggregation=Aggregation(),
-        burden_threshold=0.07,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
-        metrics={},
-        files={},
-    )
+    card = drawn_card(plan, Frame(size=64, pixels=pixels), classes=("non-COVID", "COVID"))
     restoration = RestorationUNet(build_encoder(plan), card.lesion_map).state_dict()
     save_model(folder, card, {**classifier, "head.weight": head}, restoration)

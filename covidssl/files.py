@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +113,14 @@ def size_in_words(number: float) -> str:
             return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
         number /= 1024
     return f"{number:.3g} TiB"
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """What is free on the disk where a folder lies, or would lie."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
 
 
 # As a sign of full width, a formula begins in the spreadsheets of East Asia too.

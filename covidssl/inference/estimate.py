@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covidssl.files import free_disk_bytes
 from covidssl.inference.engines import Engine
 from covidssl.inference.job import Job, look, said_of, write
 from covidssl.inference.journal import done_before
@@ -98,7 +98,7 @@ def estimated(
         tried=tried,
         seconds=_overlapped(total, engine, len(todo)) if tried else None,
         disk_bytes=round(total.size) if tried else None,
-        free_bytes=shutil.disk_usage(_existing(job.out)).free,
+        free_bytes=free_disk_bytes(job.out),
     )
 
 
@@ -123,10 +123,3 @@ def _measured(scans: Sequence[ScanFiles], job: Job, predictor: Predictor) -> lis
             size = sum(path.stat().st_size for path in aside.out.rglob("*") if path.is_file())
             found.append(_Cost(looked.seconds, rest, size))
     return found
-
-
-def _existing(folder: Path) -> Path:
-    path = folder.absolute()
-    while not path.exists():
-        path = path.parent
-    return path

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covidssl.files import free_disk_bytes
 from covidssl.io import ScanFiles
 from covidssl.preparing.one_scan import Job, prepare_scan
 from covidssl.preparing.writer import planned
@@ -72,7 +73,7 @@ def estimated(
         tried=tried,
         seconds=seconds / workers if tried else None,
         disk_bytes=round(size) if tried else None,
-        free_bytes=shutil.disk_usage(_existing(job.folder)).free,
+        free_bytes=free_disk_bytes(job.folder),
     )
 
 
@@ -90,10 +91,3 @@ def _measured(scans: Sequence[ScanFiles], job: Job) -> list[tuple[float, int]]:
             found.append((took, size))
             shutil.rmtree(aside, ignore_errors=True)
     return found
-
-
-def _existing(folder: Path) -> Path:
-    path = folder.absolute()
-    while not path.exists():
-        path = path.parent
-    return path

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from covidssl.config import load_config
 from covidssl.errors import TrainingError, UsageError
 from covidssl.experiments import FinetuneConfig, PretrainConfig
-from covidssl.rehearsal.forecast import in_words
+from covidssl.files import size_in_words
 from covidssl.rehearsal.memory import free_bytes
 from covidssl.rehearsal.trial import Trial, memory_of
 from covidssl.runs import IfExists
@@ -108,8 +108,8 @@ def largest_batch(trial: Trial, most: int | None = None, free: int | None = None
     if not fits:
         raise TrainingError(
             f"A step on one picture takes more than 80 % of the memory that is free on "
-            f"{device} ({in_words(round(room / _SHARE))}). Take a smaller frame or encoder, or "
-            f"free some memory."
+            f"{device} ({size_in_words(round(room / _SHARE))}). Take a smaller frame or encoder, "
+            f"or free some memory."
         )
     each = f", {fits[-1]} on each of {many} devices," if many > 1 else ""
     log.info(

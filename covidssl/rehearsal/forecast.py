@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from covidssl.files import free_disk_bytes, size_in_words
 from covidssl.rehearsal.memory import free_bytes
 from covidssl.rehearsal.trial import Trial, bytes_of, seconds_a_step, try_steps
 
@@ -95,16 +95,16 @@ class Forecast:
             Line("batch", f"{self.batch_size} pictures a step{shared}"),
             Line(
                 "memory",
-                f"{in_words(self.memory_bytes)} at the peak of a step, "
-                f"{in_words(self.memory_free_bytes)} free{room}",
+                f"{size_in_words(self.memory_bytes)} at the peak of a step, "
+                f"{size_in_words(self.memory_free_bytes)} free{room}",
             ),
             Line("speed", f"{self.images_per_second:.3g} images/s{alike}"),
             Line("time to the end", f"{in_time(self.seconds)} for {last}{self.steps} steps"),
-            Line("a checkpoint", in_words(self.checkpoint_bytes)),
+            Line("a checkpoint", size_in_words(self.checkpoint_bytes)),
             Line(
                 "disk",
-                f"{in_words(self.disk_bytes)} at the most, "
-                f"{in_words(self.disk_free_bytes)} free{space}",
+                f"{size_in_words(self.disk_bytes)} at the most, "
+                f"{size_in_words(self.disk_free_bytes)} free{space}",
             ),
         ]
 
@@ -143,7 +143,7 @@ def forecast(trial: Trial, out: Path, products: Products, taken: int = 0) -> For
         seconds=(plan.steps - taken) * step_s + products.seconds,
         checkpoint_bytes=checkpoint,
         disk_bytes=disk + _LOG_BYTES_A_STEP * plan.steps + _SMALL_FILES,
-        disk_free_bytes=shutil.disk_usage(_existing(out)).free,
+        disk_free_bytes=free_disk_bytes(out),
     )
 
 
@@ -151,16 +151,6 @@ def weights_bytes(network: nn.Module, prefix: str = "") -> int:
     """Bytes of a network's weights in a file, or of those whose names begin with `prefix`."""
     weights = network.state_dict().items()
     return sum(t.numel() * t.element_size() for name, t in weights if name.startswith(prefix))
-
-
-def in_words(size: int) -> str:
-    """Bytes as people say them."""
-    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if size >= unit:
-            return (
-                f"{size / unit:.3g} {name}" if size < 1000 * unit else f"{size / unit:.0f} {name}"
-            )
-    return f"{size} bytes"
 
 
 def _count(parameters: Iterable[nn.Parameter]) -> int:
@@ -172,10 +162,3 @@ def in_time(seconds: float) -> str:
     if seconds < 1:
         return "less than a second"
     return str(timedelta(seconds=round(seconds)))
-
-
-def _existing(folder: Path) -> Path:
-    path = folder.absolute()
-    while not path.exists():
-        path = path.parent
-    return path

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from covidssl.calibration import Calibration
+from benchmarks.drawn_models import drawn_card
 from covidssl.commands import evaluate
 from covidssl.datasets import read_dataset
 from covidssl.diagnosis import ProbeData, pooled_features, start_from_probe
@@ -19,7 +19,7 @@ from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.io import write_volume
 from covidssl.labelled_frames import load_labelled_frames
-from covidssl.model import Aggregation, ModelCard, save_model
+from covidssl.model import Aggregation, save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
@@ -84,21 +84,13 @@ def save_untrained(
     with initial_weights(seed):
         classifier = CovidClassifier(build_encoder(plan))
     teach(classifier)
-    card = ModelCard(
-        classes=("normal", "COVID"),
-        encoder=plan,
-        frame=FRAME,
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
-        aggregation=Aggregation(),
+    card = drawn_card(
+        plan,
+        FRAME,
         burden_threshold=0.1,
-        pretrained_from="none",
         trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=seed),
-        metrics={},
         unchecked=unchecked,
         splits=splits,
-        files={},
     )
     save_model(folder / "model", card, classifier.state_dict(), None, learnt)
 

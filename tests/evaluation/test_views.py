@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.drawn_models import drawn_card
 from covidssl.audit.seen import see
-from covidssl.calibration import Calibration
 from covidssl.datasets import LabelledScan
 from covidssl.diagnosis import ProbeData, pooled_features, start_from_probe
 from covidssl.evaluation import LOOK, Held, judge
@@ -23,14 +23,13 @@ from covidssl.hounsfield import Pixels
 from covidssl.io import ScanFiles
 from covidssl.labelled_frames import LabelledFrames, load_labelled_frames
 from covidssl.metrics import evaluate
-from covidssl.model import Aggregation, Model, ModelCard
+from covidssl.model import Model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights, numpy_generator
 from covidssl.rivals import FEATURES, fit_rival
 from covidssl.splits import Assigned
-from covidssl.weights import Origin
 from tests.evaluation.made import BOOTSTRAP
 from tests.evaluation.scan_sets import written_pictures
 
@@ -80,20 +79,7 @@ def model_that_learnt(frames: LabelledFrames) -> Model:
     plan = EncoderPlan(channels=(8, 8), groups=4)
     with initial_weights(0):
         network = CovidClassifier(build_encoder(plan))
-    card = ModelCard(
-        classes=("normal", "COVID"),
-        encoder=plan,
-        frame=Frame(size=SIZE),
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
-        aggregation=Aggregation(),
-        burden_threshold=0.07,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
-        metrics={},
-        files={},
-    )
+    card = drawn_card(plan, Frame(size=SIZE))
     model = Model(card, network, None)
     masks = frames.lungs(np.arange(len(frames.frames)))
     shown = [frames.frames, *(view.of(frames.frames, masks) for view in VIEWS)]

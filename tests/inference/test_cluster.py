@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from covidssl.inference.books import Books
 from covidssl.inference.engines import Engine
 from covidssl.inference.job import Written
 from tests.inference.folders import ask, rows_of, write_pictures
+from tests.ray_clusters import two_machines
 
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402 (Ray may be absent)
@@ -25,24 +25,13 @@ pytestmark = [
     # Ray leaves sockets and files to its processes' ends.
     pytest.mark.filterwarnings("ignore"),
 ]
-MEMORY = 80 * 2**20
 COUNT = 60
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    made = Cluster()
-    # Ray waits for half a minute before it takes a machine for lost.
-    soon = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000,
-            "health_check_failure_threshold": 2, "health_check_initial_delay_ms": 0}  # fmt: skip
-    for options in ({"_system_config": soon}, {}):
-        made.add_node(num_cpus=1, object_store_memory=MEMORY, include_dashboard=False, **options)
-    ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with two_machines(monkeypatch, cpus=1) as made:
+        yield made
 
 
 def has_an_actor(machine: Any) -> bool:

@@ -10,16 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from covidssl.inference.ahead import Ahead
 from covidssl.inference.engines import TOO_LONG, Engine
 from covidssl.prediction.outcomes import FAILED
 from covidssl.worker_processes import KILLED, Limit, in_processes
 from tests.inference.folders import ask, rows_of, write_pictures
-from tests.scan_files import chest_grey
+from tests.killed_readers import write_deadly_picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,22 +96,13 @@ def test_asked_to_stop_no_process_is_waited_for() -> None:
 
 
 EATER = """
-import os, signal, sys
+import sys
 from pathlib import Path
 
 import covidssl.inference.job as one_scan
+from tests.killed_readers import end_over_deadly_pictures
 
-reading = one_scan.read_scan
-
-
-def read_and_be_killed(scan, how):
-    ct = reading(scan, how)
-    if ct.array.shape[1] == 77:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return ct
-
-
-one_scan.read_scan = read_and_be_killed
+end_over_deadly_pictures(one_scan)
 
 if __name__ == "__main__":
     from covidssl.inference.engines import Engine
@@ -129,7 +118,7 @@ def test_a_scan_over_which_its_process_is_killed_costs_itself_alone(
 ) -> None:
     """The killer is in the script, which a spawned process imports: the pool is the real one."""
     scans = write_pictures(tmp_path / "in", 4)
-    Image.fromarray(np.pad(chest_grey(64), ((0, 13), (0, 0)))).save(scans / "01b.png")
+    write_deadly_picture(scans / "01b.png")
     ask(model, [scans / f"0{k}.png" for k in range(4)], tmp_path / "whole")
     script = tmp_path / "eater.py"
     script.write_text(EATER)

@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.drawn_models import drawn_card
 from covidssl.answers import Answer, Outcome
-from covidssl.calibration import Calibration
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.lungs import LEFT, RIGHT, Lungs
 from covidssl.lungs.finding import known_spacing
 from covidssl.maps import ScanMaps, maps_of
-from covidssl.model import Aggregation, Model, ModelCard
+from covidssl.model import Aggregation, Model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
@@ -26,7 +26,6 @@ from covidssl.networks.unet import RestorationUNet
 from covidssl.randomness import initial_weights, torch_generator
 from covidssl.scan_frames import frames_of_scan
 from covidssl.volume import Volume
-from covidssl.weights import Origin
 from tests.scan_files import chest_hu
 
 SLICES, EDGE = 14, 64
@@ -79,19 +78,11 @@ def untaught(depth: int | None = None, restores: bool = True) -> Model:
     import torch
 
     classifier.set_head(torch.randn(size, generator=draw), torch.tensor(0.3))
-    card = ModelCard(
-        classes=("normal", "COVID"),
-        encoder=plan,
-        frame=Frame(size=32, depth=depth, pixels=Pixels.HU, margin=0.05),
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
+    card = drawn_card(
+        plan,
+        Frame(size=32, depth=depth, pixels=Pixels.HU, margin=0.05),
         aggregation=Aggregation(rule="mean" if depth is None else "whole_volume", most_slices=4),
         burden_threshold=THRESHOLD,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
-        metrics={},
-        files={},
     )
     return Model(card, classifier, restoration)
 

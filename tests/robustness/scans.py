@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.drawn_models import drawn_card
 from covidssl.altering import Opened, scan_key
-from covidssl.calibration import Calibration
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.lungs import Lungs, segment_lungs
@@ -21,7 +21,6 @@ from covidssl.networks.plan import EncoderPlan
 from covidssl.randomness import initial_weights, torch_generator
 from covidssl.splits import Learnt
 from covidssl.volume import Volume
-from covidssl.weights import Origin
 from tests.scan_files import chest_grey, chest_hu
 
 KEY = scan_key(0, "scan")
@@ -60,20 +59,12 @@ def picture() -> Opened:
 def card(pixels: Pixels = Pixels.HU, rule: str = "mean", depth: int | None = None) -> ModelCard:
     """Of a small network with this rule."""
     dimensions = 2 if depth is None else 3
-    return ModelCard(
-        classes=("normal", "COVID"),
-        encoder=EncoderPlan(channels=(8, 8), groups=4, dimensions=dimensions),
+    return drawn_card(
+        EncoderPlan(channels=(8, 8), groups=4, dimensions=dimensions),
+        Frame(size=32, depth=depth, pixels=pixels),
         head=HeadPlan(kind="attention" if rule == "attention" else "linear"),
-        frame=Frame(size=32, depth=depth, pixels=pixels),
-        operating_point=0.5,
-        operating_point_rule="none",
-        calibration=Calibration(),
         aggregation=Aggregation.model_validate({"rule": rule}),
         burden_threshold=0.1,
-        pretrained_from="none",
-        trained_on=Origin(data_fingerprint="none", pictures=0, steps=0, seed=0),
-        metrics={},
-        files={},
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from covidssl.errors import UsageError
 from covidssl.io import find_scans
 from covidssl.preparing import Engine, Job, StoreOptions, StoreWriter, prepare_store, records_of
+from tests.ray_clusters import two_machines
 from tests.scan_files import chest_grey, chest_hu, lps_nifti, write_png
 from tests.store.stores import prepare
 
@@ -24,24 +24,13 @@ pytestmark = [
     # Ray leaves sockets and files to its processes' ends.
     pytest.mark.filterwarnings("ignore"),
 ]
-MEMORY = 80 * 2**20
 COUNT = 40
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    made = Cluster()
-    # Ray waits for half a minute before it takes a machine for lost.
-    soon = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000,
-            "health_check_failure_threshold": 2, "health_check_initial_delay_ms": 0}  # fmt: skip
-    for options in ({"_system_config": soon}, {}):
-        made.add_node(num_cpus=2, object_store_memory=MEMORY, include_dashboard=False, **options)
-    ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with two_machines(monkeypatch, cpus=2) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

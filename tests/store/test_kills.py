@@ -20,6 +20,7 @@ from covidssl.io import find_scans
 from covidssl.preparing import Engine, Job, prepare_store
 from covidssl.store import Store
 from covidssl.worker_processes import KILLED
+from tests.killed_readers import write_deadly_picture
 from tests.scan_files import chest_grey, write_png
 from tests.store.stores import prepare
 
@@ -102,33 +103,16 @@ def test_killed_at_random_moments_a_store_opens_and_can_be_finished(
     assert len(list((out / "scans").iterdir())) == len(store.slices)
 
 
-def poison(path: Path) -> Path:
-    """A picture of a size by which `EATER` knows whom to kill over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.pad(chest_grey(64), ((0, 13), (0, 0)))).save(path)
-    return path
-
-
 EATER = """
-import os, signal, sys
+import sys
 from pathlib import Path
 
 import covidssl.preparing.one_scan as one_scan
 from covidssl.io import find_scans
 from covidssl.preparing import Engine, Job, prepare_store
-from covidssl.volume import Volume
+from tests.killed_readers import end_over_deadly_pictures
 
-reading = one_scan.read_scan
-
-
-def read_and_be_killed(scan, how):
-    ct = reading(scan, how)
-    if ct.array.shape[1] == 77:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return ct
-
-
-one_scan.read_scan = read_and_be_killed
+end_over_deadly_pictures(one_scan)
 
 if __name__ == "__main__":
     scans = find_scans([Path(sys.argv[1])]).scans
@@ -142,7 +126,7 @@ def test_a_scan_over_which_its_process_is_killed_costs_itself_alone(
     """The killer is in the script, which a spawned process imports: the pool is the real one."""
     for path in sorted(source.iterdir())[:4]:
         write_png(tmp_path / "in" / path.name, np.asarray(Image.open(path)))
-    poison(tmp_path / "in" / "01b.png")
+    write_deadly_picture(tmp_path / "in" / "01b.png")
     script = tmp_path / "eater.py"
     script.write_text(EATER)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
