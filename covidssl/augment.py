@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from covidssl.hounsfield import Window
+from covidssl.intensity import follow, rank_curve
 
 Range = tuple[float, float]
 
@@ -25,6 +26,8 @@ class AugmentRanges(BaseModel):
         window_low_hu: lower end of the window through which the picture is seen again.
         window_high_hu: its upper end. A windowed picture is first taken for one seen through
             the frame's own window.
+        ranked: chance that each pixel becomes its rank within the picture: no window is left.
+        blanked: chance that everything outside the lungs becomes black.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +40,8 @@ class AugmentRanges(BaseModel):
     shift_z: float = Field(0.0, ge=0, le=0.5)
     window_low_hu: Range = (-1030.0, -970.0)
     window_high_hu: Range = (340.0, 460.0)
+    ranked: float = Field(0.0, ge=0, le=1)
+    blanked: float = Field(0.0, ge=0, le=1)
 
 
 class AugmentParams(NamedTuple):
@@ -46,18 +51,24 @@ class AugmentParams(NamedTuple):
         theta: (B, 2, 3) for `affine_grid`; all slices of a volume are moved alike.
         window_hu: (B, 2) lower and upper end.
         along: (B, 2) scale and shift along the body, of volumes alone, in units of `affine_grid`.
+        ranked: (B,) bool.
+        blanked: (B,) bool.
     """
 
     theta: torch.Tensor
     window_hu: torch.Tensor
     along: torch.Tensor
+    ranked: torch.Tensor
+    blanked: torch.Tensor
 
 
 def sample_augment(ranges: AugmentRanges, generator: torch.Generator, n: int) -> AugmentParams:
     """Draw `n` augmentations from a CPU generator; a draw does not depend on how many follow it."""
     moves_along = ranges.zoom_z != (1.0, 1.0) or ranges.shift_z > 0
-    # Two columns more only where they are asked for, so that slices get the draws they always got.
-    draw = torch.rand((n, 9 if moves_along else 7), generator=generator)
+    hides = ranges.ranked > 0 or ranges.blanked > 0
+    # More columns only where they are asked for, so that slices get the draws they always got.
+    columns = 11 if hides else 9 if moves_along else 7
+    draw = torch.rand((n, columns), generator=generator)
     mirror = torch.where(draw[:, 0] < ranges.flip, -1.0, 1.0)
     angle = torch.deg2rad((2 * draw[:, 1] - 1) * ranges.rotation_degrees)
     zoom = 1 / _between(draw[:, 2], ranges.zoom)
@@ -75,7 +86,10 @@ def sample_augment(ranges: AugmentRanges, generator: torch.Generator, n: int) ->
     if moves_along:
         along[:, 0] = 1 / _between(draw[:, 7], ranges.zoom_z)
         along[:, 1] = (2 * draw[:, 8] - 1) * 2 * ranges.shift_z
-    return AugmentParams(theta, torch.stack([low, high], dim=1), along)
+    ranked, blanked = torch.zeros((2, n), dtype=torch.bool)
+    if hides:
+        ranked, blanked = draw[:, 9] < ranges.ranked, draw[:, 10] < ranges.blanked
+    return AugmentParams(theta, torch.stack([low, high], dim=1), along, ranked, blanked)
 
 
 def warp(pictures: torch.Tensor, params: AugmentParams) -> torch.Tensor:
@@ -119,6 +133,28 @@ def see_through(hu: torch.Tensor, params: AugmentParams) -> torch.Tensor:
     window = params.window_hu.to(hu.device, hu.dtype)
     low, high = (end.view(-1, *[1] * (hu.ndim - 1)) for end in window.unbind(1))
     return ((hu - low) / (high - low)).clamp(0.0, 1.0)
+
+
+def without_shortcuts(
+    unit: torch.Tensor, lungs: torch.Tensor, params: AugmentParams, *alike: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Pictures (B, 1, [Z,] Y, X) in [0, 1] without their window, or without all but the lungs.
+
+    Args:
+        unit: whose pixels are ranked.
+        lungs: share of lung in each pixel; less than half is outside.
+        params: which of the pictures are ranked, and which blanked.
+        alike: further pictures, changed by the same curve and blanked alike.
+    """
+    pictures = (unit, *alike)
+    pixel = (-1, *[1] * (unit.ndim - 1))
+    if params.ranked.any():
+        curve, which = rank_curve(unit), params.ranked.to(unit.device).view(pixel)
+        pictures = tuple(torch.where(which, follow(one, curve), one) for one in pictures)
+    if params.blanked.any():
+        shown = (lungs >= 0.5) | ~params.blanked.to(unit.device).view(pixel)
+        pictures = tuple(one * shown for one in pictures)
+    return pictures
 
 
 def _between(draw: torch.Tensor, ends: Range) -> torch.Tensor:

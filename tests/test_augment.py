@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from covidssl.augment import AugmentParams, AugmentRanges, sample_augment, see_through, warp
+from covidssl.augment import (
+    AugmentParams,
+    AugmentRanges,
+    sample_augment,
+    see_through,
+    warp,
+    without_shortcuts,
+)
 from covidssl.randomness import torch_generator
 
 STILL = AugmentRanges(flip=0, rotation_degrees=0, zoom=(1, 1), shift=0)
@@ -59,7 +66,9 @@ def test_ranges_along_the_body_leave_all_other_ranges_within_their_bounds() -> N
         assert float(params.theta[:, :, 2].abs().max()) <= 0.1
 
 
-@pytest.mark.parametrize("ranges", [AugmentRanges(), AugmentRanges(shift_z=0.1)])
+@pytest.mark.parametrize(
+    "ranges", [AugmentRanges(), AugmentRanges(shift_z=0.1), AugmentRanges(ranked=0.5, blanked=0.5)]
+)
 def test_a_draw_does_not_depend_on_how_many_follow_it(ranges: AugmentRanges) -> None:
     for few, many in zip(draw(ranges, 2), draw(ranges, 9), strict=True):
         assert torch.equal(few, many[:2])
@@ -71,3 +80,49 @@ def test_each_volume_is_seen_through_its_own_window() -> None:
     seen = see_through(hu, params)
     for one, whole, (low, high) in zip(hu, seen, params.window_hu, strict=True):
         torch.testing.assert_close(whole, ((one - low) / (high - low)).clamp(0, 1))
+
+
+def test_ranking_and_blanking_are_drawn_as_often_as_asked_for() -> None:
+    params = draw(AugmentRanges(ranked=0.3, blanked=0.6), 4000)
+    assert float(params.ranked.float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert float(params.blanked.float().mean()) == pytest.approx(0.6, abs=0.03)
+    both = (params.ranked & params.blanked).float().mean()
+    assert float(both) == pytest.approx(0.18, abs=0.03)
+
+
+def test_asking_for_neither_leaves_every_other_draw_as_it_was() -> None:
+    plain, hiding = draw(AugmentRanges(), 5), draw(AugmentRanges(ranked=1), 5)
+    assert not plain.ranked.any()
+    assert not plain.blanked.any()
+    assert torch.equal(plain.along, hiding.along)
+
+
+def test_a_picture_that_is_ranked_no_longer_knows_its_window() -> None:
+    picture = torch.rand((1, 1, 32, 32), generator=torch_generator(4))
+    lungs = torch.ones_like(picture)
+    params = draw(AugmentRanges(ranked=1), 1)
+    (seen,), (again,) = (
+        without_shortcuts(one, lungs, params) for one in (picture, 0.2 + 0.5 * picture)
+    )
+    assert (seen - again).abs().max() < 0.01
+
+
+def test_two_pictures_follow_the_ranks_of_the_first() -> None:
+    sick = torch.rand((1, 1, 32, 32), generator=torch_generator(4))
+    clean = sick.clone()
+    clean[..., :8, :] *= 0.5
+    seen, beside = without_shortcuts(
+        sick, torch.ones_like(sick), draw(AugmentRanges(ranked=1), 1), clean
+    )
+    assert torch.equal(seen[..., 8:, :], beside[..., 8:, :])
+    assert (beside[..., :8, :] < seen[..., :8, :]).float().mean() > 0.95
+
+
+def test_what_is_outside_the_lungs_is_black_where_it_is_blanked() -> None:
+    picture = 0.5 + torch.rand((2, 1, 16, 16), generator=torch_generator(4)) / 2
+    lungs = torch.zeros_like(picture)
+    lungs[..., 4:12, 4:12] = 1
+    params = draw(AugmentRanges(blanked=1), 2)._replace(blanked=torch.tensor([True, False]))
+    (seen,) = without_shortcuts(picture, lungs, params)
+    assert torch.equal(seen[0], picture[0] * lungs[0])
+    assert torch.equal(seen[1], picture[1])

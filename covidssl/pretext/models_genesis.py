@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import nn
 
 from covidssl.augment import AugmentRanges
+from covidssl.intensity import STEPS, bend
 from covidssl.networks.encoder import Encoder
 from covidssl.networks.unet import RestorationUNet
 from covidssl.pretext.clean import CleanSlices
@@ -26,7 +27,7 @@ from covidssl.randomness import torch_generator
 from covidssl.training import Losses, Share
 
 _AUGMENT_STREAM, _SPOIL_STREAM = 81, 82
-_CURVE_POINTS, _TABLE = 1000, 1024
+_CURVE_POINTS, _TABLE = 1000, STEPS
 _BOXES, _GOES_ON, _BORDER = 5, 0.95, 3
 
 
@@ -115,15 +116,6 @@ def spoil(unit: torch.Tensor, params: Spoiling) -> torch.Tensor:
     paints = params.paints.to(unit.device).view(pixel)
     painted = ((paints == 1) & in_box) | ((paints == 2) & ~in_box)
     return torch.where(painted, noise, bent)
-
-
-def bend(unit: torch.Tensor, curve: torch.Tensor) -> torch.Tensor:
-    """New intensities (in [0, 1]) by a table (B, 1025) of each picture, straight in between."""
-    flat = unit.flatten(1) * _TABLE
-    curve = curve.to(unit.device)
-    below = flat.long().clamp(0, _TABLE - 1)
-    low, high = curve.gather(1, below), curve.gather(1, below + 1)
-    return torch.lerp(low, high, flat - below).view(unit.shape)
 
 
 def shuffle_in_blocks(unit: torch.Tensor, block: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,14 @@ import torch
 from pydantic import field_validator
 from torch import nn
 
-from covidssl.augment import AugmentRanges, sample_augment, see_through, to_hu, warp
+from covidssl.augment import (
+    AugmentRanges,
+    sample_augment,
+    see_through,
+    to_hu,
+    warp,
+    without_shortcuts,
+)
 from covidssl.frames import unit_from_frames
 from covidssl.lesions import LesionParams, LesionRanges, Lesions, render, sample
 from covidssl.networks.encoder import Encoder
@@ -29,6 +36,8 @@ class PerlinPretext(Pretext):
 
     Attributes:
         lesions: what lesions may be drawn: keys and values, a preset's name or a YAML file.
+        confined: whether lesions lie in the lungs; else anywhere in the picture, as if all of it
+            were lung: for comparison.
         augment: how slices are moved and windowed, lesion or not.
         skip_dropout: chance that one skip connection of one picture is closed; one for all levels,
             or one a level, the shallowest first (the deepest level has no skip).
@@ -39,6 +48,7 @@ class PerlinPretext(Pretext):
 
     kind: Literal["perlin"] = "perlin"
     lesions: Lesions = LesionRanges()
+    confined: bool = True
     augment: AugmentRanges = AS_SETS_DIFFER
     skip_dropout: float | tuple[float, ...] = 0.3
     backend: Backend = "auto"
@@ -98,10 +108,14 @@ def corrupt(
     unit, shares = warp(both, augment).split(1, dim=1)
     lungs = shares >= 0.5
     clean_hu = to_hu(unit, setting.window_hu)
-    rendered = render(clean_hu, lungs, params, slices.pixel_mm, plan.backend)
+    within = lungs if plan.confined else torch.ones_like(lungs)
+    rendered = render(clean_hu, within, params, slices.pixel_mm, plan.backend)
+    corrupted, clean = (see_through(hu, augment) for hu in (rendered.corrupted_hu, clean_hu))
+    # By the ranks of the corrupted one: a sick scan has no others.
+    corrupted, clean = without_shortcuts(corrupted, shares, augment, clean)
     batch = RestorationBatch(
-        corrupted=see_through(rendered.corrupted_hu, augment),
-        clean=see_through(clean_hu, augment),
+        corrupted=corrupted,
+        clean=clean,
         lesion=rendered.lesion_map,
         keep_skips=(keep >= torch.tensor(plan.skip_dropout)).to(unit.device),
     )

@@ -7,7 +7,15 @@ import math
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from covidssl.augment import AugmentRanges, Range, sample_augment, see_through, to_hu, warp
+from covidssl.augment import (
+    AugmentRanges,
+    Range,
+    sample_augment,
+    see_through,
+    to_hu,
+    warp,
+    without_shortcuts,
+)
 from covidssl.frames import unit_from_frames
 from covidssl.pretext.clean import CleanSlices
 from covidssl.pretext.pretexts import Setting
@@ -45,8 +53,12 @@ def seen(
     """
     generator = torch_generator(setting.seed, *key, share.step)
     params = share.rows(sample_augment(ranges, generator, share.drawn))
-    unit = warp(unit_from_frames(slices.frames), params)
-    return see_through(to_hu(unit, setting.window_hu), params)
+    unit = unit_from_frames(slices.frames)
+    if not (ranges.ranked or ranges.blanked):
+        return see_through(to_hu(warp(unit, params), setting.window_hu), params)
+    both = torch.cat([unit, slices.lungs.to(torch.float32)], dim=1)
+    moved, lungs = warp(both, params).split(1, dim=1)
+    return without_shortcuts(see_through(to_hu(moved, setting.window_hu), params), lungs, params)[0]
 
 
 def blurred(

@@ -5,6 +5,7 @@ from covidssl.training.fabric import (
     STEP_PATIENCE,
     WAITING_PATIENCE,
     Machines,
+    keep_freed_memory,
     make_fabric,
     must_have_right_gradients,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "TrainingPlan",
     "TrainingState",
     "first_process",
+    "keep_freed_memory",
     "loader",
     "make_fabric",
     "must_have_right_gradients",

@@ -84,7 +84,7 @@ def make_fabric(machines: Machines | str, precision: str) -> Fabric:
     if not fabric.is_global_zero:  # the first one speaks for all
         logging.getLogger("covidssl").setLevel(logging.ERROR)
     if fabric.device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     return fabric
 
 
@@ -163,7 +163,7 @@ def _strategy(wanted: Machines, accelerator: str, processes: int) -> Any:
     return DDPStrategy(timeout=STEP_PATIENCE)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep large blocks that were freed, instead of giving them back and asking again.
 
     A step frees and asks for the same feature maps over and over; fresh pages cost as much as the

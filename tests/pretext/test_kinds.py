@@ -59,6 +59,20 @@ def test_it_learns(kind: str) -> None:
     assert sum(losses[-5:]) < 0.9 * sum(losses[3:8]), losses
 
 
+HIDING = {"augment": {"ranked": 1, "blanked": 1}}
+
+
+@pytest.mark.parametrize("of", [slices, volumes], ids=["slices", "volumes"])
+@pytest.mark.parametrize("kind", RESTORING)
+def test_nothing_outside_the_lungs_is_seen_where_it_is_blanked(kind: str, of: Any) -> None:
+    """What is restored is asked: Models Genesis paints noise over it, and masks are filled."""
+    shown = pretext_of(kind, **HIDING).task(SETTING).examples(of(3), Share(0, 0, 3)).clean
+    black = (shown == 0).float().mean()
+    plain = pretext_of(kind).task(SETTING).examples(of(3), Share(0, 0, 3)).clean
+    assert black > 0.4 > (plain == 0).float().mean()
+    assert shown.max() > 0.4
+
+
 @pytest.mark.parametrize("of", [slices, volumes], ids=["slices", "volumes"])
 @pytest.mark.parametrize("kind", TAUGHT)
 def test_a_share_of_a_batch_gets_the_draws_that_it_has_in_the_whole(kind: str, of: Any) -> None:

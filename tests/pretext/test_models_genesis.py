@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from covidssl.intensity import bend
 from covidssl.pretext import ModelsGenesisPretext
 from covidssl.pretext.models_genesis import (
     Spoiling,
-    bend,
     sample_spoiling,
     shuffle_in_blocks,
     spoil,
