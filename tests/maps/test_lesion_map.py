@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from covidssl.hounsfield import Pixels
 from covidssl.maps.burden import burden_of
-from covidssl.maps.lesion import Looked, lesion_scores
+from covidssl.maps.lesion import Looked, dense_parts, lesion_scores, through_window
 from covidssl.maps.planes import Planes
 from covidssl.maps.scan_maps import maps_of
 from covidssl.prediction import TorchBackend
@@ -136,6 +136,7 @@ def test_without_a_restoration_network_there_is_evidence_but_no_lesion_map() -> 
     maps = said_of(scan(made.hu), made.lungs, untaught(restores=False)).maps
     assert maps is not None
     assert [maps.lesion, maps.lesion_planes, maps.burden] == [None] * 3
+    assert maps.evidence is not None
     assert np.abs(maps.evidence).max() > 0
 
 
@@ -225,5 +226,53 @@ def test_the_evidence_of_all_frames_adds_up_to_the_scans_logit(depth: int | None
         maps_of(model, ct, lungs, cut, weight, evidence).evidence
         for evidence in (None, said.evidence)
     )
+    assert asked is not None
+    assert known is not None
     assert np.array_equal(asked, known)
     assert known.sum() == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_window_of_a_picture_does_not_matter_nor_does_its_changing_from_slice_to_slice() -> (
+    None
+):
+    unit = lung()
+    unit[0, 20:36, 20:36] = 0.6
+    seen = flat_frames(unit, Pixels.WINDOWED)
+    other = seen.frames.astype(np.float64)
+    other[0] = other[0] * 0.7 + 12000
+    other[1] = other[1] * 0.6 + 10500
+    network = blind_network()
+    first, second = (
+        lesion_scores(network, seen._replace(frames=np.rint(frames).astype(np.uint16)))
+        for frames in (seen.frames, other)
+    )
+    assert first[0, 26:30, 26:30].min() > 0.2
+    assert np.abs(first - second).max() < 2e-3
+
+
+def test_hu_are_seen_through_their_window_already() -> None:
+    seen = flat_frames(lung())
+    assert through_window(seen) is seen
+
+
+def test_a_slice_that_is_ill_all_over_stays_ill_beside_its_neighbours() -> None:
+    """Its own lung would be taken for healthy; that of the other slices tells."""
+    unit = np.full((5, 64, 64), 0.2, dtype=np.float32)
+    unit[2] = 0.45
+    frames = through_window(flat_frames(unit, Pixels.WINDOWED)).frames / 65535
+    assert frames[2, 32, 32] > frames[1, 32, 32] + 0.2
+
+
+def test_a_slice_without_enough_lung_takes_its_neighbours_window() -> None:
+    unit = np.full((3, 64, 64), 0.2, dtype=np.float32)
+    seen = flat_frames(unit, Pixels.WINDOWED)
+    seen.inside[1] = 0
+    frames = through_window(seen).frames
+    assert np.array_equal(frames[1], frames[0])
+
+
+def test_dense_parts_alone_are_what_a_blind_network_leaves() -> None:
+    unit = lung()
+    unit[0, 20:36, 8:20] = 0.7
+    seen = flat_frames(unit)
+    assert np.allclose(dense_parts(seen), lesion_scores(blind_network(), seen), atol=1e-6)
