@@ -9,6 +9,10 @@
 #   make bench [ONLY=perlin]         the benchmarks, or one of them
 #   make fuzz [N=200000]             broken files of every format, over all readers
 #   make docker-steps                the Dockerfile's steps in a clean folder, without Docker
+# The studies, on real CT; they go on where they were, and DRY=1 says what is left and how long it takes:
+#   make reproduce DATA=../shared/data [SCALE=cpu|gpu] [RUNS=../covidssl-runs] [STAGE=pretrain-perlin]
+#   make label-efficiency scaling cross-site localise ablate shortcuts DATA=../shared/data
+#   make records                     tables and charts of docs/ from docs/records/
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,13 +23,19 @@ OUT ?= work/$(if $(DATA),demo-real,demo$(if $(filter 3,$(DIM)),-volume))
 DEVICE ?= auto
 ONLY ?=
 N ?= 200000
+SCALE ?= cpu
+# Outside of the checkout: hours of training are not to be cleaned away with it.
+RUNS ?= ../covidssl-runs
+STAGE ?=
+DRY ?=
+STUDIES := label-efficiency scaling cross-site localise ablate shortcuts
 # Tests in so many processes: one a processor, and no more than there is memory for.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 # A torch for CUDA brings its own; beside one for the CPU its interpreter tests the kernel.
 TRITON := triton==3.9.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check figures bench fuzz docker-steps system clean
+.PHONY: demo test check figures bench fuzz docker-steps reproduce $(STUDIES) records data-given system clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.covidssl
@@ -67,6 +77,19 @@ $(VENV)/.covidssl-bench: pyproject.toml constraints.txt | system $(VENV)/bin/pyt
 	@echo "Setting up $(VENV) with the peers of the benchmarks (some minutes) ..."
 	$(PIP) --editable '.[bench]'
 	@touch $@ $(VENV)/.covidssl
+
+reproduce: data-given $(VENV)/.covidssl
+	$(BIN)/python -m pipelines.reproduce_paper --data $(DATA) --runs $(RUNS) --scale $(SCALE) \
+	  $(if $(STAGE),--only $(STAGE)) $(if $(DRY),--dry-run)
+
+$(STUDIES): data-given $(VENV)/.covidssl
+	$(BIN)/python -m pipelines.$(subst -,_,$@) --data $(DATA) --runs $(RUNS) $(if $(DRY),--dry-run)
+
+records: $(VENV)/.covidssl
+	$(BIN)/python -m pipelines.remake
+
+data-given:
+	@test -n "$(DATA)" || { echo "Say where the data are: make DATA=../shared/data ..." >&2; exit 2; }
 
 docker-steps: $(VENV)/.covidssl-dev
 	$(BIN)/python -m tests.docker_steps

@@ -24,7 +24,8 @@ from covidssl.yaml_text import parse_yaml, write_yaml
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # Presets of lesions are no configuration of a verb: tests/lesions/test_presets.py loads them.
-YAMLS = sorted(path for path in CONFIGS.rglob("*.y*ml") if path.parent != CONFIGS / "lesions")
+NO_EXPERIMENTS = (CONFIGS / "lesions", CONFIGS / "reproduce" / "overrides")
+YAMLS = sorted(path for path in CONFIGS.rglob("*.y*ml") if path.parent not in NO_EXPERIMENTS)
 MODELS: dict[str, type[BaseModel]] = {
     "prepare": PrepareConfig,
     "preview": PreviewConfig,

@@ -1,0 +1,212 @@
+"""How many labels does pretraining save? Frozen probes of every arm at 1 to 100 % of the labels.
+
+    python -m pipelines.label_efficiency --data DATA --runs RUNS
+
+The encoders are those of `pipelines.reproduce_paper`. One record a set, view and arm: stopped and
+started again, it goes on where it was, and several processes share the work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from threadpoolctl import threadpool_limits
+
+from covidssl.errors import UsageError
+from covidssl.figures.style import BLUE, GREEN, ORANGE
+from covidssl.files import write_bytes
+from covidssl.progress import track
+from pipelines.study.arms import NOTHING, OURS, PRETEXTS, in_words
+from pipelines.study.curve_chart import Drawn, Look, curve_figure
+from pipelines.study.documents import Block
+from pipelines.study.efficiency_tables import (
+    ARMS,
+    FRACTIONS,
+    SPLIT,
+    STUDY,
+    THUMBNAIL,
+    answer,
+    curves_table,
+    laws_table,
+    made_table,
+    panels,
+    saved_table,
+)
+from pipelines.study.frozen import (
+    PROBE,
+    Question,
+    Sources,
+    answer_to,
+    carry_out,
+    frozen_features,
+    left_of,
+    record_answers,
+)
+from pipelines.study.grid import cells_of
+from pipelines.study.pretraining import must_be_arm, run_folder, sha256_of_encoder
+from pipelines.study.probes import Fit, probe, trees_on_thumbnail
+from pipelines.study.records import Cell
+from pipelines.study.stages import Stage
+from pipelines.study.targets import SETS, VIEWS, load_target, seen_as
+
+log = logging.getLogger(__name__)
+
+COMMAND = "make label-efficiency DATA=..."
+"""What makes the records."""
+
+FEW, FEW_DRAWS, DRAWS = 0.05, 10, 5
+"""Shares up to which there are more draws, since so few labels differ more; and how many."""
+
+CHART = "label-efficiency.png"
+
+_PAGE = Path("label_efficiency.md")
+_IMAGES = Path("docs/images")
+_PROBES_MINUTES, _TREES_MINUTES = 13.0, 22.0
+_QUIET = "#b6bec6"
+_LOOKS: dict[str, Look] = {
+    **{arm: Look("other pretexts", _QUIET, band=False, width=1.2) for arm in PRETEXTS},
+    THUMBNAIL: Look("trees on a thumbnail (trivial)", GREEN, line="--"),
+    NOTHING: Look("no pretraining", ORANGE),
+    OURS: Look("Perlin pseudo-lesions (ours)", BLUE),
+}
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with sars-cov-2-ct and covid-ct.")],
+    runs: Annotated[Path, typer.Option(help="Folder of runs, outside the checkout.")],
+    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
+    images: Annotated[Path, typer.Option(help="Folder of the chart.")] = _IMAGES,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Stages, such as '*-perlin'.")] = None,
+) -> None:
+    """Probe every arm at every share of the labels, and draw the curves."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # Small pictures: with more threads a convolution mostly waits.
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        carry_out(stages(data, runs, records), runs, only or [], dry_run)
+    if not dry_run:
+        draw(records, images)
+
+
+def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
+    """One an arm; the encoders are made by the reproduction of the paper."""
+    return [
+        Stage(
+            name=f"label-efficiency-{arm.replace(' ', '-')}",
+            what=f"{in_words(arm)}: {len(FRACTIONS)} shares of the labels, both sets and views",
+            minutes=_TREES_MINUTES if arm == THUMBNAIL else _PROBES_MINUTES,
+            left=partial(arm_left, records / STUDY, runs, arm),
+            run=partial(ask_arm, arm, data, runs, records / STUDY),
+        )
+        for arm in ARMS
+    ]
+
+
+def blocks() -> tuple[Block, ...]:
+    """What the page has from records."""
+    return (
+        Block(_PAGE, "figure", _figure, COMMAND),
+        Block(_PAGE, "answer", answer, COMMAND),
+        Block(_PAGE, "labels saved", saved_table, COMMAND),
+        Block(_PAGE, "curves", curves_table, COMMAND),
+        Block(_PAGE, "laws", laws_table, COMMAND),
+        Block(_PAGE, "made", made_table, COMMAND),
+    )
+
+
+def draw(records: Path, images: Path) -> Path | None:
+    """Draw the chart from the records; the same records give the same bytes.
+
+    Returns:
+        Its file; None where there is no record yet.
+    """
+    drawn = [
+        Drawn(panel.words, {arm: panel.curves[arm] for arm in _LOOKS if arm in panel.curves})
+        for panel in panels(records)
+    ]
+    if not drawn:
+        return None
+    images.mkdir(parents=True, exist_ok=True)
+    write_bytes(images / CHART, curve_figure(drawn, _LOOKS, "labels"))
+    return images / CHART
+
+
+def questions(arm: str) -> list[Question]:
+    """What is asked of an arm."""
+    return [Question(name, SPLIT, view, arm) for name in SETS for view in VIEWS]
+
+
+def cells(protocol: str) -> list[Cell]:
+    """All shares and draws of the labels."""
+    few = [share for share in FRACTIONS if share <= FEW]
+    more = [share for share in FRACTIONS if share > FEW]
+    return [*cells_of(protocol, few, FEW_DRAWS), *cells_of(protocol, more, DRAWS)]
+
+
+def arm_left(study: Path, runs: Path, arm: str, asked: Sequence[Question] | None = None) -> str:
+    """Why an arm is still to be asked; empty where it was, by this encoder and of these shares."""
+    made = [] if arm == THUMBNAIL else [run_folder(runs, must_be_arm(arm))]
+    if not all(sha256_of_encoder(run) for run in made):
+        return f"its encoder: first pipelines.reproduce_paper --only pretrain-{arm}"
+    reason = left_of(study, asked or questions(arm), made)
+    if reason:
+        return reason
+    for question in asked or questions(arm):
+        record = answer_to(study, question)
+        if record is not None and set(record.cells) != set(cells(_protocol(arm))):
+            return f"{question.file} is of other shares or draws"
+    return ""
+
+
+def ask_arm(arm: str, data: Path, runs: Path, study: Path) -> None:
+    """Ask one arm about both sets under both views, and record what it says.
+
+    Raises:
+        CovidsslError: when a set or the encoder is missing.
+    """
+    if arm != THUMBNAIL:
+        _must_have_encoder(runs, arm)
+    for name in SETS:
+        target = load_target(name, data, runs)
+        for question in questions(arm):
+            if question.set_name != name or not arm_left(study, runs, arm, [question]):
+                continue
+            seen = seen_as(target, question.view)
+            fit: Fit = trees_on_thumbnail
+            sources = Sources()
+            if arm != THUMBNAIL:
+                run = run_folder(runs, must_be_arm(arm))
+                features, hashes = frozen_features(runs, run, seen, question.view)
+                fit, sources = probe(features), Sources(hashes)
+            file = record_answers(
+                study, seen, question, [(fit, cells(_protocol(arm)))], sources, track
+            )
+            log.info("%s", file)
+
+
+def _figure(records: Path) -> str:
+    return f"![AUROC over labels, both sets and views](images/{CHART})" if panels(records) else ""
+
+
+def _must_have_encoder(runs: Path, arm: str) -> None:
+    run = run_folder(runs, must_be_arm(arm))
+    if not sha256_of_encoder(run):
+        raise UsageError(
+            f"{run}: there is no encoder of '{arm}' yet. Make it first: python -m "
+            f"pipelines.reproduce_paper --data DATA --runs {runs} --only pretrain-{arm}"
+        )
+
+
+def _protocol(arm: str) -> str:
+    return "trees" if arm == THUMBNAIL else PROBE
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""A restoration network as a detector of lesions: cases, scores, rivals, thresholds, numbers."""

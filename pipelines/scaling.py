@@ -1,0 +1,235 @@
+"""Is more unlabelled CT worth it? AUROC against slices and steps of pretraining.
+
+    python -m pipelines.scaling --data DATA --runs RUNS [--only 'scaling-*-slices-*']
+
+Perlin pseudo-lesions, frozen probes, 10 and 100 % of the labels. Stopped and started again, it goes
+on where it was, and several processes share the work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from threadpoolctl import threadpool_limits
+
+from covidssl.figures.style import BLUE, ORANGE
+from covidssl.files import write_bytes
+from covidssl.progress import track
+from covidssl.store import Store
+from pipelines.study.curve_chart import Drawn, Look, curve_figure
+from pipelines.study.documents import Block
+from pipelines.study.frozen import (
+    PROBE,
+    Question,
+    Sources,
+    carry_out,
+    frozen_features,
+    left_of,
+    record_answers,
+)
+from pipelines.study.grid import cells_of
+from pipelines.study.pretraining import is_done, pretrain, store_folder
+from pipelines.study.probes import probe
+from pipelines.study.scaling_plan import (
+    SEEDS,
+    Point,
+    asking_minutes,
+    config_of,
+    points,
+    pretraining_minutes,
+    run_of,
+    slices_steps,
+    store_of,
+)
+from pipelines.study.scaling_tables import (
+    AMOUNTS,
+    FRACTIONS,
+    STUDY,
+    answer,
+    curve_table,
+    laws_table,
+    lines,
+    made_table,
+    question,
+)
+from pipelines.study.stages import Stage
+from pipelines.study.subsets import prepare_subset
+from pipelines.study.table_text import fraction_text
+from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS, load_target, seen_as
+from pipelines.study.unlabelled import prepare_luna16
+
+log = logging.getLogger(__name__)
+
+COMMAND = "make scaling DATA=..."
+"""What makes the records."""
+
+_PAGE = Path("scaling.md")
+_IMAGES = Path("docs/images")
+_LOOKS = {
+    f"{share:g}": Look(f"{fraction_text(share)} of the labels", colour)
+    for share, colour in zip(FRACTIONS, (ORANGE, BLUE), strict=True)
+}
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with luna16-slices and both labelled sets.")],
+    runs: Annotated[Path, typer.Option(help="Folder of runs, outside the checkout.")],
+    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
+    images: Annotated[Path, typer.Option(help="Folder of the charts.")] = _IMAGES,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Stages, such as '*-steps-*'.")] = None,
+) -> None:
+    """Pretrain with fewer slices and fewer steps, probe what was learnt, and draw the curves."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # Small pictures: with more threads a convolution mostly waits.
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        carry_out(stages(data, runs, records), runs, only or [], dry_run)
+    if not dry_run:
+        draw(records, images)
+
+
+def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
+    """A pretraining a point and seed, then the probes of each point."""
+    found = []
+    for point in points():
+        word = point.arm.replace(" ", "-")
+        trained = []
+        for seed in SEEDS:
+            trained.append(f"scaling-pretrain-{word}-seed-{seed}")
+            found.append(
+                Stage(
+                    name=trained[-1],
+                    what=f"{_words(point)}, seed {seed}",
+                    minutes=pretraining_minutes(point),
+                    left=partial(training_left, runs, point, seed),
+                    run=partial(train, data, runs, point, seed),
+                )
+            )
+        found.append(
+            Stage(
+                name=f"scaling-probe-{word}",
+                what=f"probes of {_words(point)}, both sets and views",
+                minutes=asking_minutes(),
+                left=partial(asking_left, runs, point, records / STUDY),
+                run=partial(ask, data, runs, point, records / STUDY),
+                needs=tuple(trained),
+            )
+        )
+    return found
+
+
+def blocks() -> tuple[Block, ...]:
+    """What the page has from records."""
+    return (
+        Block(_PAGE, "answer", answer, COMMAND),
+        *(Block(_PAGE, f"{one} figure", _figure(one), COMMAND) for one in AMOUNTS),
+        *(Block(_PAGE, one, curve_table(one), COMMAND) for one in AMOUNTS),
+        Block(_PAGE, "laws", laws_table, COMMAND),
+        Block(_PAGE, "made", made_table, COMMAND),
+    )
+
+
+def draw(records: Path, images: Path) -> list[Path]:
+    """Draw a chart an amount from the records; the same records give the same bytes."""
+    written = []
+    for amount in AMOUNTS:
+        drawn = []
+        every = lines(records, amount)
+        for name, view in dict.fromkeys((line.name, line.view) for line in every):
+            own = [line for line in every if (line.name, line.view) == (name, view)]
+            curves = {f"{line.share:g}": line.curve for line in own}
+            levels = {
+                f"{line.share:g}": line.nothing.value for line in own if line.nothing is not None
+            }
+            drawn.append(Drawn(f"{WORDS[name]}, {VIEW_WORDS[view]}", curves, levels))
+        if drawn:
+            images.mkdir(parents=True, exist_ok=True)
+            file = images / _chart(amount)
+            write_bytes(file, curve_figure(drawn, _LOOKS, f"{amount} of pretraining"))
+            written.append(file)
+    return written
+
+
+def training_left(runs: Path, point: Point, seed: int) -> str:
+    """Why a point is still to be pretrained."""
+    run, store = run_of(runs, point, seed), store_of(runs, point, seed)
+    if is_done(run, config_of(point, seed), store):
+        return ""
+    return f"{run.name} has not ended, or was made otherwise"
+
+
+def train(data: Path, runs: Path, point: Point, seed: int) -> None:
+    """Prepare the slices of a point where that was not done, and pretrain on them."""
+    whole, store = store_folder(runs), store_of(runs, point, seed)
+    if not (whole / "store.json").is_file():
+        prepare_luna16(data, whole)
+    if point.slices is not None and not (store / "store.json").is_file():
+        prepare_subset(data, whole, store, point.slices, seed)
+    pretrain(config_of(point, seed), store, run_of(runs, point, seed))
+
+
+def asking_left(runs: Path, point: Point, study: Path) -> str:
+    """Why the probes of a point are still to do."""
+    return left_of(study, questions(point), [run_of(runs, point, seed) for seed in SEEDS])
+
+
+def ask(data: Path, runs: Path, point: Point, study: Path) -> None:
+    """Probe the encoders of all seeds of a point, and record what they say."""
+    for name in SETS:
+        target = load_target(name, data, runs)
+        for view in VIEWS:
+            seen = seen_as(target, view)
+            answers, hashes = [], {}
+            for seed in SEEDS:
+                features, own = frozen_features(runs, run_of(runs, point, seed), seen, view)
+                hashes[f"encoder of seed {seed}"] = own["encoder"]
+                answers.append((probe(features), cells_of(PROBE, FRACTIONS, seed=seed)))
+            sources = Sources(hashes, _settings(runs, point))
+            asked = question(name, view, point.arm)
+            log.info("%s", record_answers(study, seen, asked, answers, sources, track))
+
+
+def questions(point: Point) -> list[Question]:
+    """What is asked of a point."""
+    return [question(name, view, point.arm) for name in SETS for view in VIEWS]
+
+
+def _settings(runs: Path, point: Point) -> dict[str, object]:
+    """What tables say of a point: the slices of each seed, its steps, and where it is drawn."""
+    slices = [
+        len(Store.open(store_of(runs, point, seed)).slices) if point.steps else 0 for seed in SEEDS
+    ]
+    on = []
+    if point.steps:
+        on = ["steps"] if point.slices is None else []
+        on += ["slices"] if point.steps == slices_steps() else []
+    return {"slices": slices, "steps": point.steps, "lines": on}
+
+
+def _chart(amount: str) -> str:
+    return f"scaling-{amount}.png"
+
+
+def _figure(amount: str) -> Callable[[Path], str]:
+    def make(records: Path) -> str:
+        shown = f"![AUROC over {amount} of pretraining](images/{_chart(amount)})"
+        return shown if lines(records, amount) else ""
+
+    return make
+
+
+def _words(point: Point) -> str:
+    if not point.steps:
+        return "first weights, nothing learnt"
+    return f"{point.slices or 'all'} slices, {point.steps} steps"
+
+
+if __name__ == "__main__":
+    typer.run(main)

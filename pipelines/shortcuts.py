@@ -1,0 +1,202 @@
+"""What part of the accuracies that are published on these sets is not disease?
+
+    python -m pipelines.shortcuts --data DATA --runs RUNS
+
+Models that cannot know disease (the audit's), and probes of frozen encoders on images of which a
+part was taken away: the lungs, all but the lungs, the window. Each under a random split and under
+the blocked one. Stopped and started again, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from covidssl.audit.folds import Folds
+from covidssl.audit.seen import see
+from covidssl.audit.shortcuts import MODELS, features_of
+from covidssl.audit.trials import Trials
+from covidssl.datasets import LabelledScan, read_dataset
+from covidssl.errors import DataError
+from pipelines.study.arms import in_words
+from pipelines.study.documents import Block
+from pipelines.study.folds import SPLITS, Labels
+from pipelines.study.frozen import (
+    PROBE,
+    Question,
+    Sources,
+    carry_out,
+    frozen_features,
+    left_of,
+    record_answers,
+)
+from pipelines.study.grid import cells_of
+from pipelines.study.pretraining import must_be_arm, run_folder
+from pipelines.study.probes import Fit, Fitted, probe, trees_on_thumbnail
+from pipelines.study.shortcut_tables import (
+    ARMS,
+    FEATURES,
+    SEEN,
+    STUDY,
+    THUMBNAIL,
+    answer_table,
+    features_table,
+    views_table,
+)
+from pipelines.study.stages import Stage
+from pipelines.study.targets import (
+    POSITIVE,
+    SETS,
+    WORDS,
+    SetName,
+    TargetSet,
+    load_target,
+    seen_as,
+)
+
+COMMAND = "make shortcuts DATA=..."
+"""What makes the records."""
+
+_ALL = (1.0,)
+_PAGE = Path("shortcuts.md")
+_MINUTES: Mapping[SetName, tuple[float, float]] = {
+    "sars-cov-2-ct": (8.0, 8.0),
+    "covid-ct": (2.0, 2.0),
+}
+"""Of the trivial models, and of one arm."""
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with sars-cov-2-ct and covid-ct.")],
+    runs: Annotated[Path, typer.Option(help="Folder of runs, outside the checkout.")],
+    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Stages, such as '*-views-*'.")] = None,
+) -> None:
+    """Ask trivial models and frozen encoders, under both splits."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # Small pictures: with more threads a convolution mostly waits.
+    torch.set_num_threads(1)
+    carry_out(stages(data, runs, records), runs, only or [], dry_run)
+
+
+def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
+    """The trivial models of each set, then each arm on it under every view."""
+    study = records / STUDY
+    found = []
+    for name in SETS:
+        asked = features_questions(name)
+        found.append(
+            Stage(
+                name=f"shortcuts-features-{name}",
+                what=f"models that cannot know disease, {WORDS[name]}",
+                minutes=_MINUTES[name][0],
+                left=partial(left_of, study, asked),
+                run=partial(ask_features, name, data, runs, study),
+            )
+        )
+        for arm in ARMS:
+            asked_of = [] if arm == THUMBNAIL else [run_folder(runs, must_be_arm(arm))]
+            found.append(
+                Stage(
+                    name=f"shortcuts-views-{name}-{arm.replace(' ', '-')}",
+                    what=f"{in_words(arm)} on altered images, {WORDS[name]}",
+                    minutes=_MINUTES[name][1],
+                    left=partial(left_of, study, views_questions(name, arm), asked_of),
+                    run=partial(ask_views, name, arm, data, runs, study),
+                )
+            )
+    return found
+
+
+def blocks() -> tuple[Block, ...]:
+    """The tables of the page."""
+    return (
+        Block(_PAGE, "answer", answer_table, COMMAND),
+        Block(_PAGE, "trivial models", features_table, COMMAND),
+        Block(_PAGE, "altered images", views_table, COMMAND),
+    )
+
+
+def features_questions(name: SetName) -> list[Question]:
+    """What is asked of the trivial models."""
+    return [Question(name, split, "plain", key) for split in SPLITS for key in FEATURES]
+
+
+def views_questions(name: SetName, arm: str) -> list[Question]:
+    """What is asked of an arm; the rival sees no lungs, and nothing pooled."""
+    views = [view for view in SEEN if (view, arm) != ("whole", THUMBNAIL)]
+    return [Question(name, split, view, arm) for view in views for split in SPLITS]
+
+
+def ask_features(name: SetName, data: Path, runs: Path, study: Path) -> None:
+    """Train every trivial model under both splits, and record what it says."""
+    target = load_target(name, data, runs)
+    seen = see(read_dataset(target.table, POSITIVE), 1, runs / "cache")
+    must_be_alike(target, seen.scans)
+    models = {model.key: model for model in MODELS}
+    for question in features_questions(name):
+        model = models[question.arm]
+        features = features_of(seen, model.key)
+        if features is None:
+            raise DataError(f"{name}: all images are alike in what '{model.words}' sees.")
+        fit = trivial(np.asarray(features), model.nearest)
+        protocol = "nearest" if model.nearest else "trees"
+        answers = [(fit, cells_of(protocol, _ALL))]
+        record_answers(study, target, question, answers, Sources({"seen": seen.fingerprint}))
+
+
+def ask_views(name: SetName, arm: str, data: Path, runs: Path, study: Path) -> None:
+    """Ask one arm under every view and both splits, and record what it says."""
+    target = load_target(name, data, runs)
+    questions = views_questions(name, arm)
+    for view in dict.fromkeys(question.view for question in questions):
+        seen = seen_as(target, view)
+        fit: Fit = trees_on_thumbnail
+        cells, sources = cells_of("trees", _ALL), Sources()
+        if arm != THUMBNAIL:
+            features, hashes = frozen_features(runs, run_folder(runs, must_be_arm(arm)), seen, view)
+            fit, cells, sources = probe(features), cells_of(PROBE, _ALL), Sources(hashes)
+        for question in questions:
+            if question.view == view:
+                record_answers(study, seen, question, [(fit, cells)], sources)
+
+
+def trivial(features: NDArray[np.floating], nearest: bool) -> Fit:
+    """One of the audit's models on its features (N, D) of the whole set; chooses nothing."""
+
+    def fit(target: TargetSet, labels: Labels) -> Fitted:
+        fold = np.full(len(target.target), -1, np.int64)
+        pairs = ((labels.all, labels.score),)
+        said = Trials(target.target, seed=0).one(
+            features, nearest, Folds("given", "one fold", pairs, fold)
+        )
+        return Fitted(said[labels.score], nan, "")
+
+    return fit
+
+
+def must_be_alike(target: TargetSet, scans: Sequence[LabelledScan]) -> None:
+    """Refuse what was seen of other scans than the set's, or in another order.
+
+    Raises:
+        DataError: when they differ.
+    """
+    if [scan.name for scan in target.scans] != [scan.name for scan in scans]:
+        raise DataError(
+            f"{target.name}: the audit read {len(scans)} images and the study {len(target.scans)}, "
+            f"or others. Expected the same: remove the cache below RUNS, and see what is dropped."
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""What the studies share: labelled sets and their folds, frozen features, probes, records."""

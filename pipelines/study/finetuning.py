@@ -1,0 +1,182 @@
+"""Fine-tunings of the studies: one fold's labels, scored on the rows that it has not seen.
+
+The parts are those of `covidssl finetune`; what a set's frames are is read once for all of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
+
+from covidssl.config import load_config
+from covidssl.diagnosis import scores_of
+from covidssl.experiments import FinetuneConfig
+from covidssl.finetuning import FineTuning, Validating
+from covidssl.learning import Learning, Notes, learn
+from covidssl.networks.classifier import CovidClassifier
+from covidssl.selection import Rules
+from covidssl.splits import Assigned
+from covidssl.starting import Start
+from covidssl.training import make_fabric
+from covidssl.yaml_text import read_yaml
+from pipelines.study.folds import Labels, Rows
+from pipelines.study.pretraining import CONFIGS, OVERRIDES, Scale, as_overrides
+from pipelines.study.targets import TargetSet
+
+LOW_RATE, LAYER_DECAY = "fine-tuned, low rate", "fine-tuned, layer decay"
+PROTOCOLS: Mapping[str, str] = {LOW_RATE: "low_rate", LAYER_DECAY: "layer_decay"}
+"""Protocols, and where `finetune.yaml` keeps what each has of its own."""
+
+_LEAST = 1e-6
+
+
+class Said(BaseModel):
+    """What one fine-tuning says of the rows of a fold that are scored.
+
+    Attributes:
+        chance: of these rows, in their order; the model's operating point lies at one half.
+        inner: AUROC on the rows that chose the weights.
+        chosen: in words.
+        labels: how many were used.
+        minutes: that it took.
+        of: what it was made from and with, by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chance: list[float]
+    inner: float
+    chosen: str
+    labels: int
+    minutes: float
+    of: dict[str, str]
+
+
+class Work(NamedTuple):
+    """One fine-tuning.
+
+    Attributes:
+        start: the encoder.
+        config: how it is tuned.
+        labels: the rows that it may use, and those that it is scored on.
+    """
+
+    start: Start
+    config: FinetuneConfig
+    labels: Labels
+
+
+def finetune_config(
+    protocol: str, seed: int = 0, configs: Path = CONFIGS, scale: Scale = "cpu"
+) -> FinetuneConfig:
+    """What a protocol fine-tunes with, the same for every arm.
+
+    Args:
+        protocol: of `PROTOCOLS`.
+        seed: of batches and augmentation.
+        configs: folder with `finetune.yaml`, `protocols.yaml` and `gpu.yaml`.
+        scale: `gpu` takes the keys of `gpu.yaml` under `finetune`, too.
+    """
+    own = read_yaml(configs / OVERRIDES / "protocols.yaml")[PROTOCOLS[protocol]]
+    larger = read_yaml(configs / OVERRIDES / "gpu.yaml")["finetune"] if scale == "gpu" else {}
+    given = [*as_overrides(larger), *as_overrides(own), f"seed={seed}"]
+    return load_config(FinetuneConfig, configs / "finetune.yaml", given)
+
+
+def fine_tune(
+    target: TargetSet, work: Work, out: Path, of: Mapping[str, str], device: str = "cpu"
+) -> Said:
+    """Fine-tune on the rows that learn, choose on those that choose, score those of the fold.
+
+    Args:
+        target: the set; its frames must be cut as the encoder's were.
+        work: what is tuned.
+        out: folder for what a training writes; it is emptied before and taken away after.
+        of: what the answer is made from and with, to be known again by.
+        device: where the network runs.
+    """
+    began = time.monotonic()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    fabric = make_fabric(device, work.config.training.precision)
+    labels = work.labels
+    tuning = FineTuning(
+        work.config, work.start, target.loaded, ("other", "COVID"), _assigned(target, labels)
+    )
+    network, scored = _tuned(tuning, fabric, out, _groups(target, labels.choose))
+    inner = scores_of(network, target.frames[labels.choose], fabric.device).logit
+    asked = scores_of(network, target.frames[labels.score], fabric.device).logit
+    chance = about_one_half(scored.calibration.probability(asked), scored.operating_point)
+    shutil.rmtree(out)
+    return Said(
+        chance=[round(float(one), 5) for one in chance],
+        inner=float(roc_auc_score(target.target[labels.choose], inner)),
+        chosen=f"step {scored.step}, operating point {scored.operating_point:.3f}",
+        labels=len(labels.all),
+        minutes=round((time.monotonic() - began) / 60, 3),
+        of=dict(of),
+    )
+
+
+class _Scored(NamedTuple):
+    calibration: Any
+    operating_point: float
+    step: int
+
+
+def _tuned(
+    tuning: FineTuning, fabric: Any, out: Path, groups: int
+) -> tuple[CovidClassifier, _Scored]:
+    config = tuning.config
+    state = tuning.first_state(fabric.device)
+    best = tuning.selection(fabric.device, out)
+    table = out / "validation.csv"
+    validating = Validating(best, state, table, config.validate_every, config.training.steps)
+    notes: Notes = learn(
+        Learning(
+            out,
+            fabric,
+            tuning.data,
+            tuning.task,
+            config.training,
+            config.seed,
+            config.checkpoint_every,
+        ),
+        state,
+        validating.step,
+        validating.first,
+    )
+    chosen = best.choose(state.network, groups, Rules(config.calibration, config.operating_point))
+    if not isinstance(state.network, CovidClassifier):
+        raise TypeError(f"Expected a CovidClassifier, got {type(state.network).__name__}.")
+    step = int(notes["best_step"])
+    return state.network, _Scored(chosen.calibration, chosen.operating_point, step)
+
+
+def about_one_half(chance: NDArray[np.floating], point: float) -> NDArray[np.float64]:
+    """Chances (N,) moved along the logit so that the operating point lies at one half."""
+    inside = np.clip(np.asarray(chance, np.float64), _LEAST, 1 - _LEAST)
+    moved = logit(inside) - logit(min(max(point, _LEAST), 1 - _LEAST))
+    return np.asarray(expit(moved), np.float64)
+
+
+def _assigned(target: TargetSet, labels: Labels) -> list[Assigned]:
+    split = np.full(len(target.scans), "gap", dtype="U10")
+    split[labels.learn], split[labels.choose], split[labels.score] = "train", "validation", "test"
+    of = zip(target.scans, target.group, split.tolist(), strict=True)
+    return [Assigned(scan, group, place) for scan, group, place in of]
+
+
+def _groups(target: TargetSet, rows: Rows) -> int:
+    """Groups of the class that has fewer, among rows."""
+    group = np.array(target.group)[rows]
+    return min(len(np.unique(group[target.target[rows] == k])) for k in (0, 1))

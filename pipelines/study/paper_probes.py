@@ -1,0 +1,216 @@
+"""The grid of frozen probes: arms x sets x splits x views, and the trivial rivals beside them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from covidssl.progress import track
+from pipelines.study.arms import PRETEXTS, ArmName
+from pipelines.study.features import feature_file, kept_features
+from pipelines.study.folds import FOLDS, GAPS, SPLITS, Labels, SplitName, cut
+from pipelines.study.grid import DRAWS, FRACTIONS, cells_of, found_by
+from pipelines.study.paper import (
+    PROBES,
+    WITH_TARGETS,
+    Bench,
+    file_of,
+    keep_record,
+    machine,
+    pretraining_minutes,
+    stands,
+)
+from pipelines.study.pretraining import encoder_of, minutes_of
+from pipelines.study.probes import RIVALS, STRENGTHS, Fit, Fitted, probe
+from pipelines.study.records import Facts, read_record
+from pipelines.study.targets import FRAME, SETS, VIEWS, SetName, TargetSet, View
+
+log = logging.getLogger(__name__)
+
+PROBE = "probe"
+_ASKED = "all levels, mean and deviation inside the lungs"
+
+
+def _places(splits: tuple[SplitName, ...] = SPLITS) -> Iterator[tuple[SetName, SplitName, View]]:
+    for name in SETS:
+        for view in VIEWS:
+            for split in splits:
+                yield name, split, view
+
+
+def probes_left(bench: Bench, arm: ArmName) -> str:
+    """Why the probes of an arm are still to do."""
+    sha = bench.encoder(arm)
+    if not sha:
+        return "no encoder yet"
+    for place in _places():
+        reason = stands(
+            file_of(bench, PROBES, (*place, arm)), {"encoder": sha}, _probe_settings(bench, arm)
+        )
+        if reason:
+            return reason
+    return ""
+
+
+def run_probes(bench: Bench, arm: ArmName) -> None:
+    """Probe an arm's frozen encoder on all sets, splits and views; a record each."""
+    pretrained = encoder_of(bench.run(arm))
+    settings = _probe_settings(bench, arm)
+    sources = {"encoder": pretrained.sha256}
+    for place in _places():
+        name, split, view = place
+        if not stands(file_of(bench, PROBES, (*place, arm)), sources, settings):
+            continue
+        target = bench.seen(name, view)
+        file = feature_file(bench.runs, pretrained.sha256, target, view)
+        fit = probe(kept_features(file, pretrained.encoder, target))
+        minutes = pretraining_minutes(bench, arm)
+        _keep(bench, (target, split, view), _Row(arm, fit, sources, settings, minutes))
+
+
+def with_targets_left(bench: Bench) -> str:
+    """Why the probes of the second corpus are still to do."""
+    sources = _fold_encoders(bench)
+    if not all(sources.values()):
+        return "not all encoders are there yet"
+    for place in _places(("blocked",)):
+        reason = stands(
+            file_of(bench, PROBES, (*place, WITH_TARGETS)), sources, _with_targets_settings(bench)
+        )
+        if reason:
+            return reason
+    return ""
+
+
+def run_with_targets(bench: Bench) -> None:
+    """Probe each fold with the encoder that has seen nothing of it."""
+    sources, settings = _fold_encoders(bench), _with_targets_settings(bench)
+    own_minutes = [
+        minutes_of(bench.run("perlin", "luna16-and-targets", fold)) for fold in range(FOLDS)
+    ]
+    minutes = sum(one or 0.0 for one in own_minutes)
+    for place in _places(("blocked",)):
+        name, split, view = place
+        if not stands(file_of(bench, PROBES, (*place, WITH_TARGETS)), sources, settings):
+            continue
+        target = bench.seen(name, view)
+        fits = []
+        for fold in range(FOLDS):
+            own = encoder_of(bench.run("perlin", "luna16-and-targets", fold))
+            file = feature_file(bench.runs, own.sha256, target, view)
+            fits.append(probe(kept_features(file, own.encoder, target)))
+        fit = fit_of_each_fold(target, split, fits)
+        _keep(bench, (target, split, view), _Row(WITH_TARGETS, fit, sources, settings, minutes))
+
+
+def fit_of_each_fold(target: TargetSet, split: SplitName, fits: list[Fit]) -> Fit:
+    """A fit that takes another one in each fold, known by the rows that it scores."""
+    scored = [one.score for one in cut(target, split)]
+
+    def fit(seen: TargetSet, labels: Labels) -> Fitted:
+        for rows, own in zip(scored, fits, strict=True):
+            if np.array_equal(rows, labels.score):
+                return own(seen, labels)
+        raise ValueError("These labels are of no fold of the split.")
+
+    return fit
+
+
+def rivals_left(bench: Bench) -> str:
+    """Why the trivial rivals are still to do."""
+    for name, split, view in _places():
+        for rival in _rivals_of(view):
+            file = file_of(bench, PROBES, (name, split, view, rival))
+            reason = stands(file, {}, _rival_settings())
+            if reason:
+                return reason
+    return ""
+
+
+def run_rivals(bench: Bench) -> None:
+    """What models that cannot see disease make of the same labels."""
+    for name, split, view in _places():
+        for rival, fit in _rivals_of(view).items():
+            file = file_of(bench, PROBES, (name, split, view, rival))
+            if stands(file, {}, _rival_settings()):
+                target = bench.seen(name, view)
+                _keep(bench, (target, split, view), _Row(rival, fit, {}, _rival_settings()))
+
+
+def best_other(bench: Bench) -> ArmName:
+    """The other pretext whose probes choose best within the labels: what else is fine-tuned.
+
+    By inner AUROC at 10 % of the labels on the blocked split, in the mean over both sets: scores of
+    held-out images have no part in it.
+    """
+    inner: dict[ArmName, float] = {}
+    for arm in PRETEXTS:
+        files = [file_of(bench, PROBES, (name, "blocked", "plain", arm)) for name in SETS]
+        cells = [pair for file in files for pair in read_record(file).cells.items()]
+        inner[arm] = float(np.mean([found.inner for cell, found in cells if cell.fraction < 1]))
+    return max(inner, key=lambda arm: inner[arm])
+
+
+def _rivals_of(view: View) -> Mapping[str, Callable[..., Fitted]]:
+    # The size of a file is the same in every view.
+    return {name: fit for name, fit in RIVALS.items() if view == "plain" or "size" not in name}
+
+
+def _rival_settings() -> dict[str, Any]:
+    return {
+        "frame": FRAME.model_dump(mode="json"),
+        "folds": FOLDS,
+        "gaps": dict(GAPS),
+        "draws": DRAWS,
+    }
+
+
+def _probe_settings(bench: Bench, arm: ArmName) -> dict[str, Any]:
+    return bench.settings(arm) | {"features": _ASKED, "strengths": list(STRENGTHS)}
+
+
+def _with_targets_settings(bench: Bench) -> dict[str, Any]:
+    settings = bench.settings("perlin", "luna16-and-targets")
+    return settings | {"features": _ASKED, "strengths": list(STRENGTHS)}
+
+
+def _fold_encoders(bench: Bench) -> dict[str, str]:
+    return {
+        f"encoder of fold {fold}": bench.encoder("perlin", "luna16-and-targets", fold)
+        for fold in range(FOLDS)
+    }
+
+
+class _Row(NamedTuple):
+    """What is recorded of one arm: its fit, and where that came from."""
+
+    arm: str
+    fit: Fit
+    sources: Mapping[str, str]
+    settings: Mapping[str, Any]
+    pretraining: float | None = None
+
+
+def _keep(bench: Bench, place: tuple[TargetSet, SplitName, View], row: _Row) -> None:
+    target, split, view = place
+    began = time.monotonic()
+    with threadpool_limits(1):
+        cells = found_by(row.fit, target, split, cells_of(PROBE, FRACTIONS), track)
+    more = {"machine": machine(), "pretraining minutes": row.pretraining}
+    facts = Facts.now(
+        (time.monotonic() - began) / 60,
+        bench.device,
+        set_name=target.name,
+        split=split,
+        view=view,
+        arm=row.arm,
+        sources={**row.sources, "frames": target.loaded.fingerprint},
+        settings={**row.settings, **more},
+    )
+    keep_record(bench.records, PROBES, target, split, cells, facts)
+    log.info("%s, %s, %s, %s: recorded", target.name, split, view, row.arm)

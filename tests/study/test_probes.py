@@ -1,0 +1,142 @@
+"""A probe is a plain logistic regression, and nothing that is scored has a part in its fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from covidssl.randomness import numpy_generator
+from pipelines.study.folds import Labels, cut, labels_of
+from pipelines.study.probes import RIVALS, STRENGTHS, Features, nearest_thumbnail, probe
+from tests.study.made_targets import made_target, with_other_labels
+
+TARGET = made_target(120)
+FOLD = cut(TARGET, "blocked")[2]
+FEW, ALL = labels_of(TARGET, FOLD, 0.3, 0), labels_of(TARGET, FOLD, 1.0, 0)
+
+
+def features(width: int, shift: float = 0.5, seed: int = 0) -> Features:
+    """Noise with the class in a few of the numbers, of scales that differ widely."""
+    generator = numpy_generator(seed, 9191)
+    found = generator.normal(size=(len(TARGET.target), width))
+    found[:, : width // 10] += shift * TARGET.target[:, None]
+    return (found * np.geomspace(0.01, 100, width) + 3).astype(np.float32)
+
+
+def plain(given: Features, taught: np.ndarray, strength: float) -> LogisticRegression:
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000, tol=1e-8)
+    return model.fit(given[taught], TARGET.target[taught])
+
+
+@pytest.mark.parametrize("labels", [FEW, ALL], ids=["more numbers than labels", "all labels"])
+@pytest.mark.parametrize("width", [40, 600])
+def test_a_probe_is_a_plain_logistic_regression(labels: Labels, width: int) -> None:
+    given = features(width)
+    fitted = probe(given)(TARGET, labels)
+    strength = float(fitted.chosen.removeprefix("C "))
+    scaled = StandardScaler().fit(given[labels.all].astype(np.float64)).transform(given)
+    expected = plain(scaled, labels.all, strength).predict_proba(scaled[labels.score])[:, 1]
+    np.testing.assert_allclose(fitted.chance, expected, atol=3e-3)
+    assert fitted.chance.std() > 0.02
+
+
+def test_its_strength_is_that_of_least_loss_with_whole_groups_held_out() -> None:
+    given, rows = features(60), ALL.all
+    scaled = StandardScaler().fit(given[rows].astype(np.float64)).transform(given)
+    group = np.array(TARGET.group)[rows]
+    losses = []
+    for strength in STRENGTHS:
+        loss = 0.0
+        for taught, held in StratifiedGroupKFold(4).split(rows, TARGET.target[rows], group):
+            assert not set(group[taught]) & set(group[held])
+            said = plain(scaled, rows[taught], strength).predict_proba(scaled[rows[held]])
+            loss += len(held) * log_loss(TARGET.target[rows[held]], said[:, 1], labels=[0, 1])
+        losses.append(loss)
+    best = STRENGTHS[int(np.argmin(losses))]
+    assert probe(given)(TARGET, ALL).chosen == f"C {best:g}"
+
+
+def test_strength_follows_what_the_features_hold() -> None:
+    chosen = [
+        float(probe(features(300, shift))(TARGET, ALL).chosen.removeprefix("C "))
+        for shift in (0.0, 2.0)
+    ]
+    assert chosen[0] == STRENGTHS[0]
+    assert chosen[1] > chosen[0]
+
+
+@pytest.mark.parametrize("labels", [FEW, ALL], ids=["few", "all"])
+def test_neither_images_nor_labels_that_are_scored_change_the_fit(labels: Labels) -> None:
+    given = features(300)
+    fitted = probe(given)(TARGET, labels)
+    left_alone = labels.score[:3]
+    noisy = given.copy()
+    hidden = np.setdiff1d(np.arange(len(given)), np.concatenate((labels.all, left_alone)))
+    noisy[hidden] = numpy_generator(1).normal(0, 1000, (len(hidden), 300))
+    other = with_other_labels(TARGET, np.concatenate((hidden, left_alone)))
+    again = probe(noisy)(other, labels)
+    assert (again.chosen, again.inner) == (fitted.chosen, fitted.inner)
+    np.testing.assert_allclose(again.chance[:3], fitted.chance[:3], atol=1e-5)
+    assert np.abs(again.chance[3:] - fitted.chance[3:]).max() > 0.1
+
+
+def test_the_inner_score_is_of_a_fit_that_has_not_seen_what_chooses() -> None:
+    """Were a label that chooses learnt from, turning them all would not mirror the score."""
+    given = features(60, 1.0)
+    fitted = probe(given)(TARGET, ALL)
+    turned = probe(given)(with_other_labels(TARGET, ALL.choose), ALL)
+    assert fitted.inner > 0.7
+    assert turned.inner == pytest.approx(1 - fitted.inner, abs=1e-6)
+
+
+def test_from_one_group_of_a_class_nothing_is_held_out() -> None:
+    first = [np.flatnonzero(np.array(TARGET.group) == TARGET.group[row])[:6] for row in (0, -1)]
+    labels = Labels(np.concatenate(first), ALL.choose, ALL.score)
+    alone = replace(TARGET, group=tuple(str(one) for one in TARGET.target))
+    fitted = probe(features(60))(alone, labels)
+    assert fitted.chosen == f"C {STRENGTHS[2]:g}"
+    assert np.isfinite(fitted.chance).all()
+
+
+def test_a_feature_that_never_changes_does_no_harm() -> None:
+    given = features(60, 1.0)
+    given[:, 0] = 7.0
+    given[:, 1] = np.where(np.isin(np.arange(len(given)), ALL.all), 0.0, 1e6)
+    fitted = probe(given)(TARGET, ALL)
+    assert np.isfinite(fitted.chance).all()
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_trivial_rivals_see_what_they_are_said_to_see(name: str) -> None:
+    fitted = RIVALS[name](TARGET, ALL)
+    assert ((fitted.chance >= 0) & (fitted.chance <= 1)).all()
+    assert roc_auc_score(TARGET.target[ALL.score], fitted.chance) > 0.7
+    blind = replace(
+        TARGET,
+        thumbnails=numpy_generator(2).random(TARGET.thumbnails.shape, np.float32),
+        sizes=np.full_like(TARGET.sizes, 400),
+        frames=np.where(TARGET.target[:, None, None] == 1, 65535, 0).astype(np.uint16),
+    )
+    unseen = RIVALS[name](blind, ALL)
+    assert abs(roc_auc_score(TARGET.target[ALL.score], unseen.chance) - 0.5) < 0.2
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_rivals_learn_from_no_row_that_is_scored(name: str) -> None:
+    fitted = RIVALS[name](TARGET, FEW)
+    again = RIVALS[name](with_other_labels(TARGET, FEW.score), FEW)
+    np.testing.assert_array_equal(fitted.chance, again.chance)
+    assert fitted.inner == again.inner
+
+
+def test_the_nearest_thumbnail_gives_its_label() -> None:
+    taught, asked = (TARGET.thumbnails[rows].astype(np.float64) for rows in (ALL.all, ALL.score))
+    nearest = ((asked[:, None] - taught[None]) ** 2).sum(2).argmin(1)
+    fitted = nearest_thumbnail(TARGET, ALL)
+    np.testing.assert_array_equal(fitted.chance, TARGET.target[ALL.all][nearest])
