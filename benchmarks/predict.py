@@ -21,7 +21,7 @@ from covidssl.hounsfield import Pixels
 from covidssl.inference.job import Job, look, said_of, write
 from covidssl.io import find_scans, read_ct, read_scan, write_volume
 from covidssl.lungs import segment_lungs
-from covidssl.model import save_model
+from covidssl.model import Model, save_model
 from covidssl.networks.classifier import CovidClassifier
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
@@ -122,6 +122,8 @@ def floor(bench: Bench) -> None:
 def networks(bench: Bench) -> None:
     """Each network once on its frames."""
     model = bench.predictor.model
+    if not isinstance(model, Model):
+        raise TypeError("The bench predicts with a classifier.")
     for network, frames in (
         (model.classifier, bench.classified),
         (model.restoration, bench.restored),

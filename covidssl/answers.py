@@ -104,9 +104,12 @@ class Answer(_Said):
         scan: its name: the path below the INPUT, or a pseudonym of it.
         outcome: what became of it.
         reasons: why it is not simply `ok`; empty where it is.
-        probability: calibrated, of the positive class; None where there is no answer.
+        probability: calibrated, of the positive class; None where there is no answer, and where
+            the model gives none.
+        no_probability: why a scan that was answered has none; empty where it has one, and where
+            there is no answer.
         uncertainty: of the probability; None where it was not asked for.
-        label: the class at the operating point; empty where there is no answer.
+        label: the class at the operating point; empty where there is no probability.
         operating_point: of the model.
         burden: label-free lesion in the lungs; None without a restoration network or lungs.
         slices: that were looked at.
@@ -115,7 +118,8 @@ class Answer(_Said):
         distance_limit: above which it is unlike anything that the model has learnt from.
         patient, series: pseudonyms, where asked for.
         files: products by kind, as paths below the output folder.
-        model: SHA-256 of the classifier's weights; of an ensemble those of all, joined by `+`.
+        model: SHA-256 of the classifier's weights; of an ensemble those of all, joined by `+`; of a
+            restoration network alone, that of its weights.
     """
 
     format: Literal["covidssl-answer-1"] = "covidssl-answer-1"
@@ -123,6 +127,7 @@ class Answer(_Said):
     outcome: Outcome
     reasons: tuple[Reason, ...] = ()
     probability: float | None = Field(None, ge=0, le=1)
+    no_probability: str = ""
     uncertainty: Uncertainty | None = None
     label: str = ""
     operating_point: float | None = Field(None, ge=0, le=1)

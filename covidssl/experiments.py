@@ -229,16 +229,9 @@ class FinetuneConfig(Experiment):
         return self
 
     @model_validator(mode="after")
-    def _augment_fits(self) -> Self:
-        if self.augment.ranked or self.augment.blanked:
-            raise ValueError(
-                "augment.ranked and augment.blanked are of pretraining: fine-tuning keeps no lung "
-                "masks, and a classifier sees pictures as they are; leave both out"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _head_fits(self) -> Self:
+        if self.augment.ranked or self.augment.blanked:
+            raise ValueError("augment.ranked and .blanked are of pretraining alone: leave them out")
         kind, rule = self.head.kind, self.aggregation.rule
         if (kind == "attention") != (rule == "attention"):
             raise ValueError(

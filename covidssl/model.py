@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from covidssl.calibration import Calibration
+from covidssl.encoder_card import INTENDED_USE as INTENDED_USE
 from covidssl.errors import WeightsError
 from covidssl.files import write_text
 from covidssl.frames import Frame
@@ -29,6 +30,7 @@ from covidssl.out_of_distribution import (
     read_training_features,
     save_training_features,
 )
+from covidssl.shipped import shipped
 from covidssl.splits import Learnt, read_learnt, save_learnt
 from covidssl.weights import (
     LICENCE_NOTE,
@@ -39,11 +41,9 @@ from covidssl.weights import (
     read_weights,
     save_weights,
 )
+from covidssl.weights import RESTORATION as RESTORATION
 
-INTENDED_USE = (
-    "Research on lung CT. Not a medical device: not for diagnosis, triage or treatment of patients."
-)
-CLASSIFIER, RESTORATION, CARD = "classifier.safetensors", "restoration.safetensors", "card.json"
+CLASSIFIER, CARD = "classifier.safetensors", "card.json"
 LEARNT, PAGE = "learnt.safetensors", "MODEL.md"
 FEATURES = "training_frames.safetensors"
 _FEATURES_OF_MEANS = "training_features.safetensors"
@@ -208,6 +208,16 @@ class Model:
         """Where its weights lie."""
         return next(self.classifier.parameters()).device
 
+    @property
+    def sha256(self) -> str:
+        """Of the classifier's weights."""
+        return self.card.files[CLASSIFIER]
+
+    @property
+    def most_slices(self) -> int:
+        """Of a scan that are looked at."""
+        return self.card.aggregation.most_slices
+
 
 def save_model(
     folder: Path,
@@ -231,15 +241,31 @@ def save_model(
     return card
 
 
+def lacks_classifier(folder: Path) -> bool:
+    """Whether a folder holds a restoration network, and nothing of a model that classifies."""
+    file = folder / RESTORATION
+    model = (folder / CARD, folder / CLASSIFIER, folder / "model")
+    there = file.exists() or file.with_suffix(".json").exists()
+    return there and not any(one.exists() for one in model)
+
+
 def load_model(path: Path | str) -> Model:
     """Load a model folder, or the fine-tuning run that holds one.
 
     `learnt.safetensors` may be missing: who passes a model on may take it away.
 
     Raises:
-        WeightsError: when a file is missing, was changed, is a pickle, or does not fit the card.
+        UsageError: when `builtin` could mean a folder, too.
+        WeightsError: when a file is missing, was changed, is a pickle, or does not fit the card;
+            and for a folder without a classifier.
     """
-    folder = Path(path)
+    folder = shipped(path)
+    if lacks_classifier(folder):
+        raise WeightsError(
+            f"{path}: holds a restoration network and no classifier. It gives lesion maps with "
+            f"`covidssl predict`, and no probability; here a fine-tuned model is expected, which "
+            f"`covidssl finetune --encoder {path}` makes of it."
+        )
     if not (folder / CARD).is_file() and (folder / "model").is_dir():
         folder = folder / "model"
     card = read_card(folder / CARD, ModelCard)

@@ -19,6 +19,11 @@ RULES = {
 """How a scan's slices become one answer, in words."""
 
 
+_SCORES = {
+    "ap": "AP", "dice": "Dice", "auroc": "AUROC", "ap_over_brightness": "AP over brightness"
+}  # fmt: skip
+
+
 def model_markdown(card: Card, evaluation: Card | None = None) -> str:
     """The model card (`MODEL.md`) of a model folder.
 
@@ -33,6 +38,18 @@ def model_markdown(card: Card, evaluation: Card | None = None) -> str:
 def encoder_markdown(card: Card) -> str:
     """The card of an encoder (`encoder.md`): what it was taught on, and what it may be used for."""
     return _page("encoder.md.j2", card=card)
+
+
+def lesions_markdown(card: Card) -> str:
+    """The card (`MODEL.md`) of a restoration network that is used alone.
+
+    Args:
+        card: what `restoration.json` says.
+    """
+    measured = card["localised"]
+    rows = {} if measured is None else measured["cases"]
+    scores = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return _page("lesions.md.j2", card=card, rows=rows, scores=scores, names=_SCORES)
 
 
 def _page(template: str, **values: object) -> str:

@@ -119,7 +119,8 @@ def heat_tiles(maps: ScanMaps, planes: Planes, size: tuple[int, int]) -> dict[Ma
     heats: dict[MapKind, Heat] = {}
     if maps.lesion is not None:
         heats["lesion"] = lesion_tiles(maps.lesion[planes], maps.threshold, size)
-    heats["evidence"] = evidence_tiles(maps.evidence[planes], size)
+    if maps.evidence is not None:
+        heats["evidence"] = evidence_tiles(maps.evidence[planes], size)
     return heats
 
 
@@ -127,9 +128,16 @@ def deciding_planes(answer: Answer, maps: ScanMaps) -> Planes:
     """Which planes of the maps decided, from below: those that speak most for the class given.
 
     A network of volumes says nothing of single slices: there neighbours of a chosen plane, which
-    would look the same, are passed over.
+    would look the same, are passed over. So they are where no class is given, and the planes are
+    those with the most lesion.
     """
-    order = np.argsort(-towards_label(answer, maps.evidence.sum(axis=(1, 2))), kind="stable")
+    if maps.evidence is not None:
+        counts = towards_label(answer, maps.evidence.sum(axis=(1, 2)))
+    elif maps.lesion is not None:
+        counts = (maps.lesion > maps.threshold).mean(axis=(1, 2))
+    else:
+        counts = np.zeros(len(maps.slices))
+    order = np.argsort(-counts, kind="stable")
     if answer.slices:
         return np.sort(order[:DECIDING])
     apart = max(len(order) // (2 * DECIDING), 1)
@@ -162,7 +170,7 @@ def towards_label(answer: Answer, adds: Floats) -> Floats:
 
 
 def deciding_picture(ct: Volume, answer: Answer, maps: ScanMaps | None) -> bytes:
-    """A PNG with a row a deciding slice: the slice, its lesions where there are any, its evidence.
+    """A PNG with a row a deciding slice: the slice, its lesions and evidence where there are any.
 
     Raises:
         ValueError: when there was nothing to look at, or no maps were made.
@@ -200,6 +208,8 @@ def _caption(answer: Answer, maps: ScanMaps, plane: int) -> str:
     if answer.slices:
         said = answer.slices[plane]
         return f"slice {said.slice}: p {said.probability:.2f}, weight {said.weight:.0%}"
+    if maps.evidence is None:
+        return f"slice {maps.slices[plane]}"
     return f"slice {maps.slices[plane]}: adds {maps.evidence[plane].sum():+.2f} to the logit"
 
 

@@ -20,6 +20,7 @@ from covidssl.networks.plan import EncoderPlan, LesionMap
 from covidssl.networks.unet import RestorationUNet
 from covidssl.quality import read_chosen_on
 from covidssl.randomness import initial_weights
+from covidssl.shipped import shipped
 from covidssl.splits import Learnt
 from covidssl.weights import (
     LICENCE_NOTE,
@@ -69,7 +70,7 @@ def start_from(
     """Load the encoder at `path`, or draw one from `seed` where there is none.
 
     Args:
-        path: a pretraining run, or an encoder file; None from scratch.
+        path: a pretraining run, an encoder file, or `builtin`; None from scratch.
         frame: of the configuration; None: whatever the encoder was trained on. Weights from
             elsewhere were trained on no frame of ours: they take the configuration's.
         plan: architecture of the configuration; None likewise.
@@ -86,6 +87,7 @@ def start_from(
         with initial_weights(seed):
             encoder = build_encoder(plan)
         return Start(encoder, frame, FROM_SCRATCH, None)
+    path = shipped(path)
     encoder, card = load_encoder(path)
     frame = _frame_of(path, card, frame)
     must_agree(path, "encoder", plan, card.encoder)
@@ -179,7 +181,7 @@ def start_pretraining(
 
     Args:
         network: with a part `encoder`; its weights are changed.
-        path: a pretraining run, a restoration network's file, or an encoder's.
+        path: a pretraining run, a restoration network's file, an encoder's, or `builtin`.
         frame: of the configuration.
         plan: architecture of the configuration.
 
@@ -187,7 +189,7 @@ def start_pretraining(
         UsageError: when the configuration names another frame or architecture.
         WeightsError: when the weights cannot be loaded.
     """
-    file = path
+    file = path = shipped(path)
     if path.is_dir():
         whole = path / "restoration.safetensors"
         file = whole if whole.is_file() else path / "encoder.safetensors"

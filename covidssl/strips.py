@@ -185,7 +185,7 @@ def _evenly(count: int, among: int) -> Planes:
 def _said(
     answer: Answer, maps: ScanMaps | None, planes: Planes, slices: Planes
 ) -> tuple[StripSlice, ...]:
-    if maps is None:
+    if maps is None or maps.evidence is None:
         return tuple(StripSlice(slice=int(one)) for one in slices)
     deciding = set(maps.slices[deciding_planes(answer, maps)].tolist())
     adds = maps.evidence[planes].sum(axis=(1, 2), dtype=np.float64)

@@ -7,26 +7,27 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from covidssl.encoder_card import LICENCE_NOTE as LICENCE_NOTE
+from covidssl.encoder_card import EncoderCard as EncoderCard
+from covidssl.encoder_card import Origin as Origin
+from covidssl.encoder_card import frame_must_fit as frame_must_fit
 from covidssl.errors import WeightsError
 from covidssl.files import write_bytes, write_text
-from covidssl.frames import Frame
-from covidssl.hounsfield import Window
 from covidssl.legible import all_legible
 from covidssl.model_page import encoder_markdown
 from covidssl.networks.encoder import Encoder, build_encoder
-from covidssl.networks.plan import EncoderPlan, LesionMap
 from covidssl.networks.unet import RestorationUNet
-from covidssl.version import __version__
+from covidssl.shipped import shipped
 
 log = logging.getLogger(__name__)
 
@@ -37,93 +38,7 @@ MOST_BYTES = 4 * 2**30
 """A file larger than this holds no encoder: a ResNet-50 takes 0.1 GiB."""
 
 MOST_CARD_BYTES = 2**22
-LICENCE_NOTE = (
-    "The weights carry whatever terms the licence of the data that they were trained on lays on "
-    "them; covidssl itself is Apache-2.0. For research; not a medical device."
-)
-
-
-class Origin(BaseModel):
-    """What weights were trained on.
-
-    Attributes:
-        data_fingerprint: of the store or dataset.
-        pictures: how many slices or frames were learnt from.
-        steps: optimiser steps taken.
-        seed: of the run.
-        covidssl: version that wrote the weights.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data_fingerprint: str
-    pictures: int
-    steps: int
-    seed: int
-    covidssl: str = __version__
-
-
-class EncoderCard(BaseModel):
-    """What stands beside `encoder.safetensors` or `restoration.safetensors`.
-
-    Attributes:
-        holds: the encoder alone, or the whole restoration network.
-        encoder: architecture.
-        lesion_map: what a restoration network predicts the lesion map from.
-        pretext: kind of the pretext that taught it; empty for foreign weights, and in cards from
-            when there was none but `perlin`.
-        frame: that it was taught on; None where any may be used.
-        trained_on: data and run; of foreign weights the data's fingerprint is the SHA-256 of the
-            file that they were read from.
-        metrics: at the end of its training.
-        foreign: where weights come from that covidssl has not trained, such as `timm resnet50`;
-            of an encoder that was pretrained further from such, those that it began with.
-        window_hu: through which foreign weights saw HU, where that is known; a frame may differ.
-        pretrained_from: SHA-256 of the weights that pretraining started from, or `none`.
-        drawn: tensors that the foreign file did not hold, and that were drawn from the seed.
-        chosen_on: SHA-256 of the prints of the labelled scans that chose it, or what it started
-            from (`chosen_on.safetensors`); empty where no labels did.
-        unchecked: what cannot be checked of those scans, in words; empty where all can.
-        licence_note: what is known of the terms.
-        sha256: of the weights file.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal["covidssl-encoder-1"] = "covidssl-encoder-1"
-    holds: Literal["encoder", "restoration"]
-    encoder: EncoderPlan
-    lesion_map: LesionMap = "decoder"
-    pretext: str = ""
-    frame: Frame | None
-    trained_on: Origin
-    metrics: dict[str, float]
-    foreign: str = ""
-    window_hu: Window | None = None
-    pretrained_from: str = "none"
-    drawn: tuple[str, ...] = ()
-    chosen_on: str = ""
-    unchecked: str = ""
-    licence_note: str = LICENCE_NOTE
-    sha256: str
-
-    @model_validator(mode="after")
-    def _frame_fits(self) -> Self:
-        if self.frame is not None:
-            frame_must_fit(self.frame, self.encoder)
-        return self
-
-
-def frame_must_fit(frame: Frame, plan: EncoderPlan) -> None:
-    """Refuse a card whose frame is of other dimensions than its encoder.
-
-    Raises:
-        ValueError: that says both.
-    """
-    if frame.dimensions != plan.dimensions:
-        raise ValueError(
-            f"frame.depth {frame.depth} does not go with encoder.dimensions {plan.dimensions}"
-        )
+RESTORATION = "restoration.safetensors"
 
 
 def save_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
@@ -293,25 +208,40 @@ def save_encoder_file(
 def load_encoder(path: Path | str) -> tuple[Encoder, EncoderCard]:
     """Build an encoder again from its file, or from the folder of the run that wrote it.
 
-    Every tensor must match.
+    Every tensor must match. Of a folder that holds a restoration network alone, such as `builtin`,
+    the encoder is that network's; the SHA-256 on its card is then of the whole network.
 
     Raises:
+        UsageError: when `builtin` could mean a folder, too.
         WeightsError: when weights or card are missing or do not fit each other.
     """
-    file = Path(path)
+    file = shipped(path)
     if file.is_dir():
+        if holds_restoration_alone(file):
+            network, card = load_restoration(file)
+            return network.encoder, card.model_copy(update={"holds": "encoder"})
         file = file / "encoder.safetensors"
     return _load(file, "encoder", lambda card: build_encoder(card.encoder))
 
 
-def load_restoration(path: Path) -> tuple[RestorationUNet, EncoderCard]:
-    """Build a restoration network again from its file.
+def holds_restoration_alone(folder: Path) -> bool:
+    """Whether a folder holds a restoration network, and no file of its encoder."""
+    file = folder / RESTORATION
+    network = (file, file.with_suffix(".json"))
+    encoder = (folder / "encoder.safetensors", folder / "encoder.json")
+    return any(one.exists() for one in network) and not any(one.exists() for one in encoder)
+
+
+def load_restoration(path: Path | str) -> tuple[RestorationUNet, EncoderCard]:
+    """Build a restoration network again from its file, or from the folder that holds it.
 
     Raises:
+        UsageError: when `builtin` could mean a folder, too.
         WeightsError: when weights or card are missing or do not fit each other.
     """
+    file = shipped(path)
     return _load(
-        path,
+        file / RESTORATION if file.is_dir() else file,
         "restoration",
         lambda card: RestorationUNet(build_encoder(card.encoder), card.lesion_map),
     )

@@ -30,7 +30,13 @@ from covidssl.errors import UsageError
 
 @app.command(epilog="Example: `covidssl predict runs/finetune clinic/ --out predictions`")
 def predict(
-    model: Annotated[Path, typer.Argument(help="A fine-tuning run, or its model folder.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A fine-tuning run, or its model folder. 'builtin', or a pretraining run: lesion "
+            "maps and burden alone."
+        ),
+    ],
     inputs: ScanInputs,
     out: Out,
     ensemble: Annotated[
@@ -83,6 +89,9 @@ def predict(
     ] = False,
 ) -> None:
     """A probability with its evidence for every scan found.
+
+    A restoration network alone (`builtin`, a pretraining run) gives lesion maps and burden, and no
+    probability.
 
     Exit code 0: every scan was answered; 1: some were not, each with its reason in
     `predictions.csv`; 2: wrong usage, nothing was done. The table names patients and series by

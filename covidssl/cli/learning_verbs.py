@@ -102,7 +102,11 @@ def finetune(
         typer.Option(help="Two class folders, or a CSV path,label[,patient][,split]."),
     ],
     encoder: Annotated[
-        str, typer.Option(help="A pretraining run, an encoder file, or 'none' for from scratch.")
+        str,
+        typer.Option(
+            help="A pretraining run, an encoder file, 'builtin' for the one that ships with "
+            "covidssl, or 'none' for from scratch."
+        ),
     ],
     out: Out,
     config: Config = None,

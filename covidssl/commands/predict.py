@@ -27,10 +27,12 @@ from covidssl.inference.shard import Shard
 from covidssl.inference.sources import Sought, seek
 from covidssl.inference.table import write_tables
 from covidssl.io import Reading
+from covidssl.model import Model
 from covidssl.prediction import AnswerPlan, Predictor
 from covidssl.progress import track
 from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.runs import IfExists, RunFolder, look_at_run
+from covidssl.shipped import shipped
 from covidssl.training import StopSignals
 
 log = logging.getLogger(__name__)
@@ -188,7 +190,7 @@ def _job(config: PredictConfig, models: Path | Sequence[Path], out: Path, device
             "--dicom: DICOM objects name the patient as the scan does, and --hash-paths hides "
             "names: give one of them."
         )
-    paths = (models,) if isinstance(models, Path) else tuple(models)
+    paths = tuple(map(shipped, (models,) if isinstance(models, Path) else models))
     plan = AnswerPlan.model_validate(config.model_dump(include=set(AnswerPlan.model_fields)))
     return Job(out, paths, plan, Reading(config.pixels, config.policy), device, config.dicom)
 
@@ -213,9 +215,10 @@ def _data(predictor: Predictor, ids: Pseudonyms | None) -> dict[str, str]:
     """What must be the same when a run is resumed."""
     cards = [model.card.model_dump_json() for model in predictor.models]
     # Beside a card may be missing what it tells the hash of: how far a scan may be from training.
-    learnt = [model.learnt is not None for model in predictor.models]
+    learnt = [getattr(model, "learnt", None) is not None for model in predictor.models]
     card = hashlib.sha256(json.dumps([cards, learnt]).encode()).hexdigest()
-    data = {"classifier": predictor.sha256, "card": card}
+    network = "classifier" if isinstance(predictor.model, Model) else "restoration"
+    data = {network: predictor.sha256, "card": card}
     # Rows of one table must not have pseudonyms of two keys.
     return data if ids is None else data | {"ids": ids.of("key", "of the run")}
 

@@ -13,8 +13,8 @@ from covidssl.errors import CovidsslError, NoRoomError, ScanError, traced
 from covidssl.files import is_full
 from covidssl.inference.journal import Entry, forget, stamp_of, stem_of, write_answer
 from covidssl.io import Reading, ScanFiles, read_scan
+from covidssl.lesion_model import load_answering
 from covidssl.maps.writing import write_maps
-from covidssl.model import load_model
 from covidssl.prediction import Answered, AnswerPlan, Predictor, Prepared
 from covidssl.prediction import refused as refused_scan
 from covidssl.prediction.outcomes import outcome_of
@@ -30,7 +30,8 @@ class Job:
 
     Attributes:
         out: folder that products are written to.
-        models: model folders or runs; several are an ensemble.
+        models: model folders or runs; several are an ensemble. Where the network in the box is
+            asked, its folder.
         plan: how scans are answered.
         reading: how they are read.
         device: where the networks run: auto, cpu or cuda.
@@ -51,7 +52,7 @@ class Job:
             WeightsError: when one cannot be.
         """
         device = make_fabric(self.device, "32-true").device
-        return Predictor([load_model(path).to(device) for path in self.models], self.plan)
+        return Predictor([load_answering(path).to(device) for path in self.models], self.plan)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def look_elsewhere(scan: ScanFiles, job: Job) -> Looked:
 @lru_cache(maxsize=1)
 def _preparer(models: tuple[Path, ...], plan: AnswerPlan) -> Predictor:
     # No network is asked here: nothing is put on a device, no graph is made.
-    return Predictor([load_model(path) for path in models], plan.model_copy(update=_PLAIN))
+    return Predictor([load_answering(path) for path in models], plan.model_copy(update=_PLAIN))
 
 
 _PLAIN = {"backend": "torch"}

@@ -11,7 +11,7 @@ from covidssl.answers import Outcome
 from covidssl.files import write_json
 from covidssl.inference.journal import ANSWERED, Entry
 from covidssl.inference.schema import NAME
-from covidssl.model import Model
+from covidssl.lesion_model import Answering
 from covidssl.prediction import AnswerPlan
 
 RUN = "run.json"
@@ -36,7 +36,7 @@ def reasons_of(entries: Iterable[Entry]) -> dict[str, int]:
 
 def write_run(
     out: Path,
-    models: Sequence[Model],
+    models: Sequence[Answering],
     plan: AnswerPlan,
     counts: Mapping[str, int],
     told: Mapping[str, Any],

@@ -218,7 +218,7 @@ def _groups(segmentation: Any, found: Findings) -> list[Any]:
         name=NAME,
         version=__version__,
         parameters=[
-            f"SHA-256 of the classifier's weights: {found.answer.model or 'none'}",
+            f"SHA-256 of the model's weights: {found.answer.model or 'none'}",
             f"lesion above {found.threshold:g} network units of the lesion map",
         ],
     )

@@ -22,6 +22,7 @@ from covidssl.frames import (
     unit_from_frames,
 )
 from covidssl.hounsfield import Pixels
+from covidssl.lesion_model import Answering
 from covidssl.lungs import RIGHT, Lungs
 from covidssl.maps.burden import burden_of
 from covidssl.maps.lesion import Looked, lesion_scores
@@ -45,7 +46,8 @@ class ScanMaps:
         slices: (N,) which slices of the scan the classifier looked at; of a volume the nearest to
             each of its planes.
         box: the rectangle of the scan that the maps show.
-        evidence: (N, size, size) float32, what each pixel adds to the scan's logit.
+        evidence: (N, size, size) float32, what each pixel adds to the scan's logit; None of a
+            model without a classifier.
         lesion: (N, size, size) float32 in [0, 1], network units, on the same slices; None without
             a restoration network or lungs.
         burden: of the whole scan.
@@ -56,7 +58,7 @@ class ScanMaps:
 
     slices: NDArray[np.int64]
     box: Box
-    evidence: NDArray[np.float32]
+    evidence: NDArray[np.float32] | None
     lesion: NDArray[np.float32] | None
     burden: Burden | None
     evidence_planes: Planes | None = None
@@ -65,11 +67,11 @@ class ScanMaps:
 
 
 def maps_of(
-    model: Model,
+    model: Answering,
     ct: Volume,
     lungs: Lungs,
     cut: ScanFrames,
-    weight: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
     evidence: NDArray[np.float32] | None = None,
 ) -> ScanMaps:
     """The maps of a scan that was looked at.
@@ -79,24 +81,27 @@ def maps_of(
         ct: the scan.
         lungs: of it.
         cut: the frames that the classifier saw.
-        weight: (N,) by how much each frame counts in the scan's logit.
+        weight: (N,) by how much each frame counts in the scan's logit; None of a model without a
+            classifier, which has no evidence map.
         evidence: (N, [D,] size, size), what each pixel adds to its frame's logit, where that is
             known already; otherwise the classifier is asked.
     """
     frame, threshold = model.card.frame, model.card.burden_threshold
-    adds = _asked(model, cut) if evidence is None else evidence
-    evidence = adds * weight.astype(np.float32).reshape(-1, *(1,) * (adds.ndim - 1))
-    evidence = evidence if frame.depth is None else evidence[0]
-    seen = Planes(evidence, _heights(cut, lungs, frame, len(ct.array)), _reach(cut.slices))
+    at, seen, summed = _heights(cut, lungs, frame, len(ct.array)), None, None
+    if isinstance(model, Model) and weight is not None:
+        adds = _asked(model, cut) if evidence is None else evidence
+        summed = adds * weight.astype(np.float32).reshape(-1, *(1,) * (adds.ndim - 1))
+        summed = summed if frame.depth is None else summed[0]
+        seen = Planes(summed, at, _reach(cut.slices))
     if model.restoration is None or not lungs.usable or ct.pixels is None:
-        return ScanMaps(cut.slices, cut.box, evidence, None, None, seen, None, threshold)
-    shown = _slices(ct, lungs, cut, seen, frame)
+        return ScanMaps(cut.slices, cut.box, summed, None, None, seen, None, threshold)
+    shown = _slices(ct, lungs, cut, at, frame)
     scores = np.minimum(lesion_scores(model.restoration, shown.looked), 1)
     lesions = Planes(scores, shown.at, _reach(shown.at))
     burden = burden_of(lungs, scores > threshold, shown.looked.inside, shown.right, shown.at)
     lesion = lesions.on(cut.slices) if frame.depth is None else scores
     lesion = lesion * (cut.lungs if frame.depth is None else cut.lungs[0])
-    return ScanMaps(cut.slices, cut.box, evidence, lesion, burden, seen, lesions, threshold)
+    return ScanMaps(cut.slices, cut.box, summed, lesion, burden, seen, lesions, threshold)
 
 
 def _orientation_known(ct: Volume) -> bool:
@@ -139,7 +144,9 @@ def _reach(at: NDArray[np.generic]) -> float:
     return max(0.5, float(np.diff(at).max(initial=1)) / 2)
 
 
-def _slices(ct: Volume, lungs: Lungs, cut: ScanFrames, seen: Planes, frame: Frame) -> _Shown:
+def _slices(
+    ct: Volume, lungs: Lungs, cut: ScanFrames, at: NDArray[np.float64], frame: Frame
+) -> _Shown:
     mask = np.asarray(lungs.mask.array, dtype=bool)
     spacing_mm = ct.spacing_mm if lungs.spacing_known else None
     known = None if spacing_mm is None else spacing_mm[1:]
@@ -153,9 +160,9 @@ def _slices(ct: Volume, lungs: Lungs, cut: ScanFrames, seen: Planes, frame: Fram
         )
         region = _region(lungs, frame, len(ct.array))
         if sides is None:
-            return _Shown(seen.at, looked, None)
+            return _Shown(at, looked, None)
         right = frame_volume_mask(sides == RIGHT, region, frame)
-        return _Shown(seen.at, looked, right.astype(np.float32))
+        return _Shown(at, looked, right.astype(np.float32))
     rows = _with_lung(lungs, None if spacing_mm is None else spacing_mm[0])
     looked = Looked(
         frame_pixels(ct.array[rows], pixels, cut.box, frame),

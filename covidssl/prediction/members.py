@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from covidssl.answers import SliceSaid, Uncertainty
 from covidssl.errors import UsageError
-from covidssl.model import CLASSIFIER, Model
+from covidssl.lesion_model import Answering
+from covidssl.model import Model
 from covidssl.out_of_distribution import DistanceLimit
 from covidssl.prediction.backends import Backend, FramesSaid
 from covidssl.prediction.plan import AnswerPlan
@@ -65,15 +66,40 @@ class Member:
         return Distance(self.model.features.of_scan(found.features), self.model.card.distance)
 
 
-def must_go_together(models: Sequence[Model], plan: AnswerPlan) -> None:
-    """Refuse models that cannot answer as one.
+def must_go_together(models: Sequence[Answering], plan: AnswerPlan) -> None:
+    """Refuse models that cannot answer as one, or not as the plan asks.
 
     Raises:
-        UsageError: for no model; for two that see or name different things, or are the same; and
-            for several with test-time augmentation.
+        UsageError: for no model; for two that see or name different things, or are the same; for
+            several with test-time augmentation; and for a restoration network alone with another
+            model, or with a plan that needs a classifier.
     """
     if not models:
         raise UsageError("No model was given; expected one, or several as an ensemble.")
+    classifying = [model for model in models if isinstance(model, Model)]
+    if len(classifying) < len(models):
+        _must_suit_lesions(models, plan)
+    else:
+        _must_be_ensemble(classifying, plan)
+
+
+def _must_suit_lesions(models: Sequence[Answering], plan: AnswerPlan) -> None:
+    asked = {
+        "--ensemble": len(models) > 1,
+        "--augmentations": plan.augmentations > 0,
+        "--backend onnx": plan.backend == "onnx",
+        "--no-maps": not plan.maps,
+    }
+    refused = [option for option, given in asked.items() if given]
+    if refused:
+        raise UsageError(
+            f"{', '.join(refused)}: the model is a restoration network alone, which gives lesion "
+            f"maps and burden, and no probability that this could be of. Leave it out, or give a "
+            f"fine-tuned model."
+        )
+
+
+def _must_be_ensemble(models: Sequence[Model], plan: AnswerPlan) -> None:
     first = models[0].card
     for number, model in enumerate(models[1:], start=2):
         for name, one, other in (
@@ -86,7 +112,7 @@ def must_go_together(models: Sequence[Model], plan: AnswerPlan) -> None:
                     f"Model {number} cannot stand in an ensemble with the first: {name} is "
                     f"{other}, and that of the first is {one}. Give models fine-tuned alike."
                 )
-    if len({model.card.files[CLASSIFIER] for model in models}) < len(models):
+    if len({model.sha256 for model in models}) < len(models):
         raise UsageError("A model was given twice; an ensemble is of different ones.")
     if len(models) > 1 and plan.augmentations:
         raise UsageError(

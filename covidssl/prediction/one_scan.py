@@ -8,8 +8,8 @@ from pathlib import Path
 
 from covidssl.answers import Answer
 from covidssl.io import read_ct
+from covidssl.lesion_model import Answering, load_answering
 from covidssl.maps import ScanMaps
-from covidssl.model import Model, load_model
 from covidssl.prediction.plan import AnswerPlan
 from covidssl.prediction.predictor import Predictor
 from covidssl.prediction.steps import Answered
@@ -36,17 +36,17 @@ class Prediction:
 
     @property
     def probability(self) -> float | None:
-        """Calibrated, of the positive class; None where the model abstains."""
+        """Calibrated, of the positive class; None where the model abstains, or gives none."""
         return self.answer.probability
 
     @property
     def label(self) -> str:
-        """The class at the operating point; empty where the model abstains."""
+        """The class at the operating point; empty where there is no probability."""
         return self.answer.label
 
     @property
     def maps(self) -> ScanMaps | None:
-        """The lesion map and the evidence map."""
+        """The lesion map, and the evidence map of a model with a classifier."""
         return self.answered.maps
 
     @cached_property
@@ -56,12 +56,13 @@ class Prediction:
 
 
 def predict(
-    model: Model | Path | str, scan: Volume | Path | str, plan: AnswerPlan = _DEFAULT
+    model: Answering | Path | str, scan: Volume | Path | str, plan: AnswerPlan = _DEFAULT
 ) -> Prediction:
     """The probability of COVID-19 for one scan, with its evidence. Research use only.
 
     Args:
-        model: a loaded model, or the path of a model folder or fine-tuning run.
+        model: a loaded model, the path of a model folder or fine-tuning run, or `builtin`: a
+            restoration network, which gives lesion maps and no probability.
         scan: an upright CT, or the path of a file or of a DICOM folder.
         plan: how it is answered.
 
@@ -69,7 +70,7 @@ def predict(
         ScanError: when the scan cannot be read or its pixels do not suit the network.
         WeightsError: when the model cannot be loaded.
     """
-    model = model if isinstance(model, Model) else load_model(model)
+    model = load_answering(model) if isinstance(model, Path | str) else model
     ct = scan if isinstance(scan, Volume) else read_ct(scan)
     predictor = Predictor([model], plan)
     return Prediction(predictor.answer(predictor.prepare(ct)))

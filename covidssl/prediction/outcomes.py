@@ -57,6 +57,7 @@ ABSTAINED_UNSEEN: Mapping[str, str] = {
     "is_mask": "a mask or an empty picture",
     "localiser": "localisers (scouts) among the slices",
     "no_air": "hardly any air: no HU, or no chest",
+    "no_lesion_map": "lungs not found, or looking wrong, and a model that gives lesion maps alone",
     "not_axial": "a coronal or sagittal slice",
     "not_ct": "another modality: CR, DX, MR, PT, ...",
     "not_grey": "said to be windowed grey values, but they are none",

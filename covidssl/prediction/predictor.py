@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from covidssl.answers import Answer, Outcome, Reason
 from covidssl.errors import ScanError
+from covidssl.lesion_model import NO_CLASSIFIER, Answering
 from covidssl.lungs import segment_lungs
 from covidssl.maps import ScanMaps, maps_of
-from covidssl.model import CLASSIFIER, Model
+from covidssl.model import Model
 from covidssl.prediction.augmenting import augmented
 from covidssl.prediction.backends import backend_of
 from covidssl.prediction.gate import reason_of_distance, reasons_of
@@ -35,6 +35,11 @@ from covidssl.scan_frames import ScanFrames, frames_of_scan
 from covidssl.volume import Volume
 
 _DEFAULT = AnswerPlan()
+NO_LESION_MAP = "no_lesion_map"
+_NO_LESION_MAP = Reason(
+    code=NO_LESION_MAP,
+    text="no lungs are known to look for lesions in, and the model gives nothing but lesion maps",
+)
 
 
 class _Asked(NamedTuple):
@@ -54,27 +59,33 @@ class Predictor:
     Several models must see the same frames and name the same classes. Their probability is the mean
     of the calibrated ones; maps are those of the first, whose evidence adds up to its own logit.
 
+    A restoration network alone answers with its lesion map and burden; there is no probability, and
+    a scan without a lesion map has no answer.
+
     Raises:
-        UsageError: when models cannot stand together, or the backend is not installed.
+        UsageError: when models cannot stand together, or not answer as planned, or the backend is
+            not installed.
         WeightsError: when the backend onnx says something else than the network.
     """
 
-    def __init__(self, models: Sequence[Model], plan: AnswerPlan = _DEFAULT) -> None:
+    def __init__(self, models: Sequence[Answering], plan: AnswerPlan = _DEFAULT) -> None:
         must_go_together(models, plan)
         self.models, self.plan = tuple(models), plan
-        self._members = tuple(Member(model, backend_of(model, plan)) for model in models)
+        self._members = tuple(
+            Member(one, backend_of(one, plan)) for one in models if isinstance(one, Model)
+        )
         kinds = (frozenset(model.card.pixel_kinds) for model in models)
         self._learnt_from = frozenset.intersection(*kinds)
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Answering:
         """The first model, whose card says how scans are cut and what the classes are called."""
         return self.models[0]
 
     @property
     def sha256(self) -> str:
-        """Of the classifiers' weights, joined by `+`."""
-        return "+".join(model.card.files[CLASSIFIER] for model in self.models)
+        """Of the classifiers' weights, joined by `+`; of the restoration network that is alone."""
+        return "+".join(model.sha256 for model in self.models)
 
     def prepare(self, ct: Volume) -> Prepared:
         """Find lungs, cut frames, and judge whether the scan is one to answer for.
@@ -83,10 +94,10 @@ class Predictor:
             ScanError: when nothing of the scan can be shown to the network; `refused` makes an
                 answer of it.
         """
-        card = self.model.card
+        frame = self.model.card.frame
         lungs = segment_lungs(ct)
-        cut = frames_of_scan(ct, lungs, card.frame, card.aggregation.most_slices)
-        reasons = reasons_of(ct, lungs, cut, card.frame, self._learnt_from)
+        cut = frames_of_scan(ct, lungs, frame, self.model.most_slices)
+        reasons = reasons_of(ct, lungs, cut, frame, self._learnt_from)
         return Prepared(ct, lungs, cut, reasons, abstaining(reasons))
 
     def answer(self, prepared: Prepared) -> Answered:
@@ -99,13 +110,10 @@ class Predictor:
             return Answered(prepared, self._abstained(prepared, prepared.reasons))
         if prepared.cut is None:
             raise ScanError(f"{prepared.ct.source}: there is nothing to show to the network.")
+        if not self._members:
+            return self._lesions(prepared, prepared.cut)
         said, distance, evidence = self._asked(prepared.cut)
-        if not all(math.isfinite(one.logit) for one in said):
-            raise ScanError(
-                f"{prepared.ct.source}: the network gives no finite number for it. Look at the "
-                f"model: its weights may be damaged.",
-                "no_answer",
-            )
+        _must_be_finite(prepared, [one.logit for one in said])
         reasons = prepared.reasons
         if distance is not None:
             reasons = (*reason_of_distance(*distance, reasons), *reasons)
@@ -115,6 +123,22 @@ class Predictor:
         maps = self._maps(prepared, prepared.cut, said, evidence) if self.plan.maps else None
         burden = None if maps is None else maps.burden
         return Answered(prepared, answer.model_copy(update={"burden": burden}), maps)
+
+    def _lesions(self, prepared: Prepared, cut: ScanFrames) -> Answered:
+        """The answer of a restoration network alone."""
+        maps = maps_of(self.model, prepared.ct, prepared.lungs, cut)
+        if maps.lesion_planes is None:
+            reasons = (_NO_LESION_MAP, *prepared.reasons)
+            return Answered(prepared, self._abstained(prepared, reasons))
+        _must_be_finite(prepared, maps.lesion_planes.values)
+        answer = Answer(
+            outcome=outcome_of(prepared.reasons, self.plan.force),
+            reasons=prepared.reasons,
+            no_probability=NO_CLASSIFIER,
+            burden=maps.burden,
+            **self._facts(prepared, None),
+        )
+        return Answered(prepared, answer, maps)
 
     def _asked(self, cut: ScanFrames) -> _Asked:
         """What each model says, or one model of the scan and of its augmentations."""
@@ -138,9 +162,9 @@ class Predictor:
         reasons: tuple[Reason, ...],
         distance: Distance | None,
     ) -> Answer:
-        models, card = said[: len(self.models)], self.model.card
+        models, card = said[: len(self.models)], self._members[0].model.card
         probability = fmean(one.probability for one in models)
-        point = operating_point(self.models)
+        point = operating_point([member.model for member in self._members])
         several = len(self.models) > 1
         return Answer(
             outcome=outcome_of(reasons, self.plan.force),
@@ -180,3 +204,12 @@ class Predictor:
     ) -> ScanMaps:
         weight = said[0].weight
         return maps_of(self.model, prepared.ct, prepared.lungs, cut, weight, evidence)
+
+
+def _must_be_finite(prepared: Prepared, said: Sequence[float] | NDArray[np.float32]) -> None:
+    if not np.isfinite(said).all():
+        raise ScanError(
+            f"{prepared.ct.source}: the network gives no finite number for it. Look at the model: "
+            f"its weights may be damaged.",
+            "no_answer",
+        )

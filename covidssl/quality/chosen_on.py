@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from covidssl.shipped import shipped
 from covidssl.splits import Learnt, read_learnt, save_learnt
 from covidssl.weights import EncoderCard, read_card
 
@@ -46,11 +47,12 @@ def write_chosen_on(folder: Path, own: Learnt | None, before: ChosenOn) -> Chose
 
 
 def read_chosen_on(encoder: Path) -> ChosenOn:
-    """What stands beside an encoder, given its run or its file, and on its card.
+    """What stands beside an encoder, given its run, its file or `builtin`, and on its card.
 
     Raises:
         WeightsError: when there is no card, or the prints are not those that it names.
     """
+    encoder = shipped(encoder)
     folder, card_file = encoder.parent, encoder.with_suffix(".json")
     if encoder.is_dir():
         folder, card_file = encoder, encoder / "encoder.json"

@@ -34,8 +34,10 @@ def disagreements(table: Path, answers: Mapping[str, Answer]) -> list[str]:
 
 def _in_itself(stem: str, answer: Answer) -> Iterator[str]:
     answered = answer.outcome in (Outcome.OK, Outcome.WARNED)
-    if answered and answer.probability is None:
+    if answered and answer.probability is None and not answer.no_probability:
         yield f"scans/{stem}.json is {answer.outcome} and has no probability."
+    if answer.no_probability and answer.probability is not None:
+        yield f"scans/{stem}.json has a probability, and says why there is none."
     if not answered and answer.probability is not None:
         yield f"scans/{stem}.json is {answer.outcome} and has a probability."
 

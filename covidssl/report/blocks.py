@@ -123,12 +123,16 @@ class Scans(NamedTuple):
         cards: in the order of the table.
         opened: so many, from the first, have a card below the table.
         left_out: scans that are not even in the table.
+        by: the column by which they are in order, the highest first.
+        layers: the maps that can be laid over slices.
     """
 
     counts: Sequence[tuple[str, int]]
     cards: Sequence[ScanCard]
     opened: int
     left_out: int = 0
+    by: str = "Probability"
+    layers: Sequence[str] = ("lesion", "evidence")
     kind: str = "scans"
 
 

@@ -54,6 +54,13 @@ ROWS_SHOWN = 5000
 PICTURE_BYTES = 42_000_000
 """Of all pictures of a prediction together: in base64 they stay below 60 MB with the page."""
 
+NO_PROBABILITY = (
+    "This model gives no probability and calls no class: it is a restoration network alone, "
+    "without a classifier. It has learnt what lung looks like, and no label of any disease. What "
+    "it gives are lesion maps and the lesion in the lungs; fine-tuning makes a classifier of it."
+)
+_MAPPED = ("Lesion %", ("lesion",))
+
 _MOST_JSON = 1_000_000
 _FAULTS_NAMED = 10
 # What Pillow raises over bytes that are no picture, or not all of one.
@@ -81,7 +88,9 @@ def predicted(folder: Path) -> list[Block]:
     read = _answers(folder)
     strips, refused = _strips(folder)
     faults = [*read.faults, *disagreements(folder / TABLE, read.answers), *refused]
-    stems = sorted(read.answers, key=lambda stem: _likeliest_first(read.answers[stem]))
+    mapped = any(answer.no_probability for answer in read.answers.values())
+    first = _most_lesion_first if mapped else _likeliest_first
+    stems = sorted(read.answers, key=lambda stem: first(read.answers[stem]))
     cards = [ScanCard(read.answers[stem]) for stem in stems[:ROWS_SHOWN]]
     seen = 0
     for place, stem in enumerate(stems[:CARDS_SHOWN] if strips else ()):
@@ -100,8 +109,9 @@ def predicted(folder: Path) -> list[Block]:
     opened = min(CARDS_SHOWN, len(cards))
     return [
         Facts(_facts(list(read.answers.values()))),
+        *([Note(NO_PROBABILITY)] if mapped else []),
         *_told(faults),
-        Scans(by_outcome, cards, opened, len(stems) - len(cards)),
+        Scans(by_outcome, cards, opened, len(stems) - len(cards), *(_MAPPED if mapped else ())),
     ]
 
 
@@ -165,6 +175,10 @@ def _strips(folder: Path) -> tuple[Path | None, list[str]]:
         return None, [str(error)]
 
 
+def _most_lesion_first(answer: Answer) -> tuple[float, str]:
+    return (2.0 if answer.burden is None else -answer.burden.both.percent, answer.scan)
+
+
 def _likeliest_first(answer: Answer) -> tuple[float, str]:
     return (2.0 if answer.probability is None else -answer.probability, answer.scan)
 
@@ -176,7 +190,9 @@ def _facts(answers: Sequence[Answer]) -> list[tuple[str, Cell]]:
     points = sorted({a.operating_point for a in answers if a.operating_point is not None})
     facts += [("operating point", plain(points))] if points else []
     models = sorted({answer.model[:12] for answer in answers if answer.model})
-    return facts + ([("classifier (SHA-256)", ", ".join(models))] if models else [])
+    alone = any(answer.no_probability for answer in answers)
+    network = "restoration network" if alone else "classifier"
+    return facts + ([(f"{network} (SHA-256)", ", ".join(models))] if models else [])
 
 
 def _told(faults: Sequence[str]) -> list[Block]:
