@@ -9,6 +9,7 @@ from pydantic import field_validator
 from torch import nn
 
 from covidssl.augment import (
+    AugmentParams,
     AugmentRanges,
     sample_augment,
     see_through,
@@ -116,10 +117,18 @@ def corrupt(
     batch = RestorationBatch(
         corrupted=corrupted,
         clean=clean,
-        lesion=rendered.lesion_map,
+        lesion=rendered.lesion_map
+        if plan.confined
+        else _shown(rendered.lesion_map, lungs, augment),
         keep_skips=(keep >= torch.tensor(plan.skip_dropout)).to(unit.device),
     )
     return batch, params
+
+
+def _shown(lesion: torch.Tensor, lungs: torch.Tensor, augment: AugmentParams) -> torch.Tensor:
+    """The part of a lesion map that can be seen: nothing but the lungs of blanked pictures."""
+    blanked = augment.blanked.to(lesion.device).view(-1, *[1] * (lesion.ndim - 1))
+    return torch.where(blanked & ~lungs, 0.0, lesion)
 
 
 class PerlinTask:

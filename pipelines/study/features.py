@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from covidssl.training import keep_freed_memory
 from pipelines.study.targets import TargetSet, View
 
 Features = NDArray[np.float32]
+
+_VERSION = 1  # raise it when features are pooled otherwise
 
 
 @torch.no_grad()
@@ -53,8 +56,12 @@ def kept_features(file: Path, encoder: Encoder, target: TargetSet) -> Features:
 
 
 def feature_file(runs: Path, encoder_sha256: str, target: TargetSet, view: View) -> Path:
-    """Where features are kept."""
-    return runs / "features" / f"{encoder_sha256[:16]}-{target.name}-{view}.npy"
+    """Where features are kept: by the encoder, and by every pixel that it sees."""
+    seen = hashlib.sha256(f"{_VERSION}".encode())
+    for array in (target.frames, target.lungs):
+        seen.update(np.ascontiguousarray(array).data)
+    name = f"{encoder_sha256[:16]}-{target.name}-{view}-{seen.hexdigest()[:12]}.npy"
+    return runs / "features" / name
 
 
 def _pooled(levels: list[torch.Tensor], lungs: torch.Tensor) -> Features:

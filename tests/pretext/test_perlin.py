@@ -207,3 +207,13 @@ def test_the_reference_backend_draws_the_same_lesions_from_noise_of_its_own() ->
     # One place and size, another outline: most of the two lesions lies in both.
     both = torch.minimum(auto.lesion, reference.lesion).sum()
     assert both > 0.5 * torch.maximum(auto.lesion, reference.lesion).sum()
+
+
+def test_a_lesion_outside_the_lungs_is_not_asked_for_where_they_alone_are_shown() -> None:
+    blanking = STILL.model_copy(update={"blanked": 1.0})
+    plan = PerlinPretext(augment=blanking, confined=False)
+    batch, outside = batch_of(plan), ~slices().lungs
+    assert float(batch.lesion[outside].max()) == 0
+    assert float(batch.lesion[~outside].max()) > 0.5
+    seen = batch_of(PerlinPretext(augment=STILL, confined=False))
+    assert float(seen.lesion[outside].max()) > 0.5
