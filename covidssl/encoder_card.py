@@ -55,8 +55,10 @@ class Localisation(BaseModel):
 
     Attributes:
         protocol: how it was measured, in words: scans, pixels, intervals.
-        threshold: network units of the lesion map above which a pixel counts for Dice.
+        threshold: network units of the lesion map above which a pixel counted for Dice; burden and
+            map have a threshold of their own.
         cases: of each scan its scores, such as `ap`, `dice` and `auroc`, each with its interval.
+        design: those of the cases that served to design the map: their scores are too good.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +66,7 @@ class Localisation(BaseModel):
     protocol: str = Field(min_length=1)
     threshold: float = Field(ge=0, allow_inf_nan=False)
     cases: dict[str, dict[str, Measured]] = Field(min_length=1)
+    design: tuple[str, ...] = ()
 
 
 class EncoderCard(BaseModel):

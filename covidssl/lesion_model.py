@@ -31,8 +31,9 @@ class LesionCard(BaseModel):
     Attributes:
         network: the card beside its weights, with how well it localises where that was measured.
         frame: pixel kind, window, size and crop of the network's input.
-        burden_threshold: network units of the lesion map above which a pixel counts as lesion:
-            that by which the network was measured, or else the default.
+        burden_threshold: network units of the lesion map above which a pixel counts as lesion, in
+            burden and map. It is the same for all networks; `network.localised.threshold` is the
+            one by which Dice was measured, and has no part in it.
         most_slices: of a scan that pictures are made of; the map is made on all of the lungs.
         pixel_kinds: kinds of pixel that the scans had which it learnt from; empty: not known.
         intended_use: what it is for, and what it is not for.
@@ -95,10 +96,15 @@ def load_answering(path: Path | str) -> Answering:
 
     Raises:
         UsageError: when `builtin` could mean a folder, too.
-        WeightsError: when a file is missing, was changed, is a pickle or does not fit its card, or
-            when what the network restores are no lesions.
+        WeightsError: when a file is missing, was changed, is a pickle or does not fit its card;
+            when a file is given instead of its folder, or what the network restores are no lesions.
     """
     folder = shipped(path)
+    if folder.is_file():
+        raise WeightsError(
+            f"{folder}: is a file; expected the folder of a model or of a run. Give the folder "
+            f"that it lies in: {folder.parent}."
+        )
     return load_lesion_model(folder) if lacks_classifier(folder) else load_model(folder)
 
 
@@ -119,8 +125,4 @@ def load_lesion_model(folder: Path) -> LesionModel:
             f"{folder}: its card names no frame, and nobody knows what the network sees. Expected "
             f"a network that `covidssl pretrain` wrote."
         )
-    measured = card.localised
-    threshold = BURDEN_THRESHOLD if measured is None else measured.threshold
-    return LesionModel(
-        LesionCard(network=card, frame=card.frame, burden_threshold=threshold), network
-    )
+    return LesionModel(LesionCard(network=card, frame=card.frame), network)

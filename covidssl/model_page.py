@@ -40,16 +40,19 @@ def encoder_markdown(card: Card) -> str:
     return _page("encoder.md.j2", card=card)
 
 
-def lesions_markdown(card: Card) -> str:
+def lesions_markdown(card: Card, burden_threshold: float) -> str:
     """The card (`MODEL.md`) of a restoration network that is used alone.
 
     Args:
         card: what `restoration.json` says.
+        burden_threshold: network units of the lesion map above which a pixel counts as lesion in
+            burden and map.
     """
     measured = card["localised"]
     rows = {} if measured is None else measured["cases"]
     scores = list(dict.fromkeys(name for row in rows.values() for name in row))
-    return _page("lesions.md.j2", card=card, rows=rows, scores=scores, names=_SCORES)
+    known = {"rows": rows, "scores": scores, "names": _SCORES}
+    return _page("lesions.md.j2", card=card, burden_threshold=burden_threshold, **known)
 
 
 def _page(template: str, **values: object) -> str:

@@ -28,7 +28,8 @@ Greys = NDArray[np.uint8]
 Planes = NDArray[np.int64]
 
 DECIDING = 3
-"""So many slices are called the ones that decided: those that speak most for the class given."""
+"""So many slices are called the ones that decided: those that speak most for the class given; or,
+where no class is given, the ones with the most lesion among those that were looked at."""
 
 _PANEL = 256
 _EVEN = 0.5  # the operating point of a model that states none
@@ -134,7 +135,7 @@ def deciding_planes(answer: Answer, maps: ScanMaps) -> Planes:
     if maps.evidence is not None:
         counts = towards_label(answer, maps.evidence.sum(axis=(1, 2)))
     elif maps.lesion is not None:
-        counts = (maps.lesion > maps.threshold).mean(axis=(1, 2))
+        counts = lesion_shares(maps)
     else:
         counts = np.zeros(len(maps.slices))
     order = np.argsort(-counts, kind="stable")
@@ -146,6 +147,17 @@ def deciding_planes(answer: Answer, maps: ScanMaps) -> Planes:
         if len(chosen) < DECIDING and all(abs(plane - other) >= apart for other in chosen):
             chosen.append(int(plane))
     return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def lesion_shares(maps: ScanMaps) -> Floats:
+    """Share (N,) of each frame that was looked at which counts as lesion.
+
+    Raises:
+        ValueError: when the maps hold no lesion map.
+    """
+    if maps.lesion is None:
+        raise ValueError("There is no share of lesion without a lesion map.")
+    return np.asarray((maps.lesion > maps.threshold).mean(axis=(1, 2)))
 
 
 def towards_label(answer: Answer, adds: Floats) -> Floats:
@@ -231,7 +243,7 @@ def _all_resized(planes: Floats, size: tuple[int, int]) -> Floats:
 
 def _levels(share: Floats) -> Greys:
     """0 for what says next to nothing, then 1 to `_LEVELS` for a share up to 1."""
-    return np.clip(np.ceil(share * (_LEVELS + 1)) - 1, 0, _LEVELS).astype(np.uint8)
+    return np.asarray(np.clip(np.ceil(share * (_LEVELS + 1)) - 1, 0, _LEVELS), dtype=np.uint8)
 
 
 def _palette(*scales: tuple[tuple[int, int, int], ...]) -> bytes:

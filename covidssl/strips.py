@@ -27,6 +27,7 @@ from covidssl.maps import ScanMaps
 from covidssl.prediction.steps import Answered
 from covidssl.slice_pictures import (
     DECIDING,
+    Floats,
     Greys,
     Heat,
     MapKind,
@@ -35,6 +36,7 @@ from covidssl.slice_pictures import (
     deciding_planes,
     grey_tiles,
     heat_tiles,
+    lesion_shares,
     tile_size,
 )
 
@@ -56,13 +58,17 @@ class StripSlice(BaseModel):
     Attributes:
         slice: its place in the upright scan, the lowest is 0.
         adds: what it adds to the scan's logit; None without an evidence map.
-        deciding: whether it is one of those that decided: that speak most for the class given.
+        lesion: share of the frame that counts as lesion; None where there is an evidence map, or
+            no lesion map.
+        deciding: whether it is one of those that decided: that speak most for the class given; or,
+            without an evidence map, one of those with the most lesion.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     slice: int = Field(ge=0, le=100_000)
     adds: float | None = Field(None, allow_inf_nan=False)
+    lesion: float | None = Field(None, ge=0, le=1)
     deciding: bool = False
 
 
@@ -185,13 +191,27 @@ def _evenly(count: int, among: int) -> Planes:
 def _said(
     answer: Answer, maps: ScanMaps | None, planes: Planes, slices: Planes
 ) -> tuple[StripSlice, ...]:
-    if maps is None or maps.evidence is None:
+    if maps is None or (maps.evidence is None and maps.lesion is None):
         return tuple(StripSlice(slice=int(one)) for one in slices)
-    deciding = set(maps.slices[deciding_planes(answer, maps)].tolist())
+    decided = deciding_planes(answer, maps)
+    if maps.evidence is None:
+        return _with_lesion(lesion_shares(maps), decided, planes, slices)
+    deciding = set(maps.slices[decided].tolist())
     adds = maps.evidence[planes].sum(axis=(1, 2), dtype=np.float64)
     return tuple(
         StripSlice(slice=int(one), adds=round(float(add), 4), deciding=int(one) in deciding)
         for one, add in zip(slices, adds, strict=True)
+    )
+
+
+def _with_lesion(
+    shares: Floats, decided: Planes, planes: Planes, slices: Planes
+) -> tuple[StripSlice, ...]:
+    # Where nothing counts as lesion no slice has the most of it.
+    most = {int(plane) for plane in decided if shares[plane] > 0}
+    return tuple(
+        StripSlice(slice=int(one), lesion=float(shares[plane]), deciding=int(plane) in most)
+        for one, plane in zip(slices, planes, strict=True)
     )
 
 

@@ -10,12 +10,12 @@ Stopped and started again, it goes on where it was; two processes share the work
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from textwrap import shorten
+from typing import Annotated
 
 import torch
 import typer
@@ -28,6 +28,7 @@ from pipelines.study.choices import (
     UNTRAINED,
     Choice,
     default_values,
+    set_to,
 )
 from pipelines.study.documents import Block
 from pipelines.study.frozen import (
@@ -36,9 +37,13 @@ from pipelines.study.frozen import (
     Sources,
     answer_to,
     carry_out,
+    frames_of,
     frozen_features,
+    hashes_of,
+    is_answered,
     left_of,
     record_answers,
+    settings_of,
 )
 from pipelines.study.grid import cells_of
 from pipelines.study.probes import probe
@@ -61,6 +66,7 @@ COMMAND = "make ablate DATA=..."
 FEW, ALL = 0.1, 1.0
 
 _PAGE = Path("ablations.md")
+_WORDS = 90  # letters in the plan
 _LEARNING_MINUTES, _ASKING_MINUTES = 5.5, 2.2  # on one thread of a processor of two
 
 
@@ -82,14 +88,15 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
     """One stage a choice: its pretrainings, then what its encoders say."""
     found = []
     for choice in CHOICES:
-        made = [choice.run(runs, seed) for seed in choice.seeds]
         each = _ASKING_MINUTES + (0 if choice.name == UNTRAINED else _LEARNING_MINUTES)
         found.append(
             Stage(
                 name=f"ablate-{choice.factor}-{choice.name}",
-                what=f"{FACTORS[choice.factor].words}: {set_to(choice.keys) or choice.name}",
+                what=shorten(
+                    f"{FACTORS[choice.factor].words}: {set_to(choice.keys) or choice.name}", _WORDS
+                ),
                 minutes=len(choice.seeds) * each,
-                left=partial(left_of, records / STUDY, questions(choice), made),
+                left=partial(choice_left, choice, runs, records / STUDY),
                 run=partial(learn_and_ask, choice, data, runs, records / STUDY),
             )
         )
@@ -109,6 +116,22 @@ def questions(choice: Choice) -> list[Question]:
     return [Question(name, "blocked", "plain", choice.name) for name in SETS]
 
 
+def choice_left(choice: Choice, runs: Path, study: Path) -> str:
+    """Why a choice is still to be pretrained or asked; empty where it was, as it is set now."""
+    return left_of(study, questions(choice), choice.made(runs), settings(choice, runs))
+
+
+def settings(choice: Choice, runs: Path) -> dict[str, object]:
+    """What a record says of a choice: how it was made, and what tables say of it."""
+    found: dict[str, object] = settings_of(
+        choice.made(runs), (FEW, ALL), frame=choice.config().frame
+    )
+    found |= {"factor": choice.factor, "steps": STEPS}
+    if choice.name == UNTRAINED:
+        return found
+    return found | {"set to": set_to(choice.keys), "default": set_to(default_values(choice))}
+
+
 def learn_and_ask(choice: Choice, data: Path, runs: Path, study: Path) -> None:
     """Pretrain a choice with each of its seeds, and probe all of them on both sets."""
     choice.learn(runs)
@@ -117,18 +140,17 @@ def learn_and_ask(choice: Choice, data: Path, runs: Path, study: Path) -> None:
 
 
 def ask(choice: Choice, question: Question, data: Path, runs: Path, study: Path) -> None:
-    """Probe every seed's encoder of a choice on one set, and record what the probes say."""
+    """Probe every seed's encoder of a choice on one set, and record it; what stands is left."""
     name: SetName = next(one for one in SETS if one == question.set_name)
     target = load_target(name, data, runs, frame=choice.config().frame)
-    answers, hashes = [], {}
+    sources = Sources(hashes_of(choice.made(runs)), settings(choice, runs))
+    if is_answered(study, question, sources, frames_of(target)):
+        return
+    answers = []
     for seed in choice.seeds:
-        features, made_by = frozen_features(runs, choice.run(runs, seed), target, "plain")
-        hashes[f"encoder of seed {seed}"] = made_by["encoder"]
+        features, _ = frozen_features(runs, choice.run(runs, seed), target, "plain")
         answers.append((probe(features), cells_of(PROBE, (FEW, ALL), seed=seed)))
-    settings: dict[str, Any] = {"factor": choice.factor, "steps": STEPS}
-    if choice.name != UNTRAINED:
-        settings |= {"set to": set_to(choice.keys), "default": set_to(default_values(choice))}
-    record_answers(study, target, question, answers, Sources(hashes, settings))
+    record_answers(study, target, question, answers, sources)
 
 
 def yardstick_table(records: Path) -> str:
@@ -232,18 +254,6 @@ def _by_seed(record: Record, fraction: float) -> list[Sequence[Found]]:
 
 def _record(records: Path, name: SetName, arm: str) -> Record | None:
     return answer_to(records / STUDY, Question(name, "blocked", "plain", arm))
-
-
-def set_to(keys: Mapping[str, Any]) -> str:
-    """Keys and values as text: `octaves 1 to 3`."""
-    return ", ".join(f"{key.rpartition('.')[2]} {_text(value)}" for key, value in keys.items())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        low, high = (f"{one:g}" for one in value)
-        return low if low == high else f"{low} to {high}"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,15 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from covidssl.encoder_card import EncoderCard, Localisation
+from covidssl.encoder_card import LICENCE_NOTE, EncoderCard, Localisation
 from covidssl.errors import DataError, UsageError
 from covidssl.files import write_bytes, write_text
+from covidssl.lesion_model import BURDEN_THRESHOLD
 from covidssl.model_page import lesions_markdown
 from covidssl.store import Store
 from covidssl.weights import RESTORATION, load_restoration
 from data.counts import run
+from pipelines.localising.cases import DESIGN_CASES
 
 MOST_BYTES = 5_000_000
 CARD, PAGE = "restoration.json", "MODEL.md"
@@ -33,11 +35,12 @@ SCORES = ("ap", "dice", "auroc", "ap_over_brightness")
 """Of a record, what the card takes over."""
 
 LICENCES = (
-    "Learnt from slices of LUNA16 (Setio et al. 2017, doi 10.1016/j.media.2017.06.015; CC BY 4.0), "
-    "whose scans are of LIDC-IDRI (Armato et al. 2015, doi 10.7937/K9/TCIA.2015.LO9QL9SX; "
-    "CC BY 3.0). Both ask to be named. covidssl itself is Apache-2.0. For research; not a medical "
-    "device."
+    "The network in the box learnt from slices of LUNA16 (Setio et al. 2017, doi "
+    "10.1016/j.media.2017.06.015; CC BY 4.0), whose scans are of LIDC-IDRI (Armato et al. 2015, "
+    "doi 10.7937/K9/TCIA.2015.LO9QL9SX; CC BY 3.0). Both ask to be named. " + LICENCE_NOTE
 )
+"""What is trained further from the box takes it over; its end speaks of all data learnt from."""
+
 # The series of LIDC-IDRI, as LUNA16 names its scans, and slices that were cut out of them.
 _LUNA16 = re.compile(r"1\.3\.6\.1\.4\.1\.14519\.5\.2\.1\.6279\.6001\.\d+\.mhd(_\d+\.png)?")
 
@@ -61,7 +64,7 @@ def main(
     measured = None if localised is None else read_localised(localised, card.sha256)
     card = card.model_copy(update={"localised": measured, "licence_note": LICENCES})
     texts = {
-        PAGE: lesions_markdown(card.model_dump(mode="json")),
+        PAGE: lesions_markdown(card.model_dump(mode="json"), BURDEN_THRESHOLD),
         CARD: card.model_dump_json(indent=2) + "\n",
     }
     content = weights.read_bytes()
@@ -143,6 +146,7 @@ def read_localised(path: Path, sha256: str) -> Localisation:
         }
         known = {key: record[key] for key in ("protocol", "threshold")}
         known["cases"] = {case: scores for case, scores in scored.items() if scores}
+        known["design"] = [case for case in map(str, DESIGN_CASES) if case in known["cases"]]
         found = Localisation.model_validate_json(json.dumps(known))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise UsageError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,15 +39,21 @@ from pipelines.study.documents import Block
 from pipelines.study.folds import Labels
 from pipelines.study.frozen import (
     PROBE,
+    Made,
     Question,
     Sources,
     carry_out,
+    frames_of,
     frozen_features,
+    hashes_of,
+    is_answered,
     left_of,
+    made_of,
+    must_be_made,
     record_answers,
+    settings_of,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.pretraining import must_be_arm, run_folder
 from pipelines.study.probes import Features, Fit, Fitted, probe, trees_on_thumbnail
 from pipelines.study.records import Cell, Facts, Found, write_images, write_record
 from pipelines.study.stages import Stage
@@ -54,6 +61,7 @@ from pipelines.study.targets import SETS, SetName, TargetSet, View, load_target,
 
 COMMAND = "make cross-site DATA=..."
 
+_ALL = (1.0,)
 _PAGE = Path("cross_site.md")
 _AT_HOME: SetName = "sars-cov-2-ct"
 """The set without an official split: at home it is cut into blocks."""
@@ -76,13 +84,13 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
     """One stage an arm of the paper's table, and one a short pretraining."""
     study, found = records / STUDY, []
     for arm in FIXED:
-        made = [] if arm == THUMBNAIL else [run_folder(runs, must_be_arm(arm))]
+        made = made_of(runs, arm)
         found.append(
             Stage(
                 name=f"cross-site-{arm.replace(' ', '-')}",
                 what=f"{in_words(arm)}, from either set to the other, under {len(SEEN)} views",
                 minutes=3.0 if arm == THUMBNAIL else 8.0,
-                left=partial(left_of, study, arm_questions(arm), made),
+                left=partial(left_of, study, arm_questions(arm), made, settings_of(made, _ALL)),
                 run=partial(ask_arm, arm, data, runs, study),
             )
         )
@@ -93,7 +101,7 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
                 what=f"a short pretraining, {FACTORS[choice.factor].words}: {choice.name}",
                 minutes=len(choice.seeds) * 7.0,
                 left=partial(
-                    left_of, study, _away(choice.name), [choice.run(runs, s) for s in choice.seeds]
+                    left_of, study, _away(choice.name), choice.made(runs), _short(choice, runs)
                 ),
                 run=partial(ask_short, choice, data, runs, study),
             )
@@ -124,20 +132,22 @@ def _away(arm: str, view: View = "plain") -> list[Question]:
 
 
 def ask_arm(arm: str, data: Path, runs: Path, study: Path) -> None:
-    """Ask one arm across under every view and at home, and record what it says."""
+    """Ask one arm across under every view and at home, and record it; what stands is left.
+
+    Raises:
+        UsageError: when its encoder is missing, or was made with other settings.
+    """
+    made = made_of(runs, arm)
+    must_be_made(made, arm)
     targets = {name: load_target(name, data, runs) for name in SETS}
-    run = None if arm == THUMBNAIL else run_folder(runs, must_be_arm(arm))
     for view in SEEN:
+        asker = Asker(runs, made, settings_of(made, _ALL))
         seen = {name: seen_as(target, view) for name, target in targets.items()}
-        asker = Asker(runs, [] if run is None else [run], view)
         for way in (*AWAY, HOME) if view == "plain" else AWAY:
             crossing = Crossing(seen[way.source], seen[way.tested])
             asker.record(study, crossing, Question(way.name, SPLIT, view, arm))
         if view == "plain":
-            own = seen[_AT_HOME]
-            question = Question(_AT_HOME, "blocked", view, arm)
-            answers = [(asker.fit(asker.features(0, own)), cells_of(asker.protocol, (1.0,)))]
-            record_answers(study, own, question, answers, Sources(asker.hashes))
+            asker.record_home(study, seen[_AT_HOME], Question(_AT_HOME, "blocked", view, arm))
 
 
 def ask_short(choice: Choice, data: Path, runs: Path, study: Path) -> None:
@@ -145,34 +155,35 @@ def ask_short(choice: Choice, data: Path, runs: Path, study: Path) -> None:
     choice.learn(runs)
     frame = choice.config().frame
     targets = {name: load_target(name, data, runs, frame=frame) for name in SETS}
-    asker = Asker(runs, [choice.run(runs, seed) for seed in choice.seeds], "plain")
+    asker = Asker(runs, choice.made(runs), _short(choice, runs))
     for way in AWAY:
         crossing = Crossing(targets[way.source], targets[way.tested])
         asker.record(study, crossing, Question(way.name, SPLIT, "plain", choice.name))
 
 
 class Asker:
-    """Frozen encoders of some seeds under one view; with no encoder, the trivial rival.
+    """Frozen encoders of some seeds; with no encoder, the trivial rival.
 
     Attributes:
-        hashes: of the encoders asked so far, by seed.
+        sources: what its answers are made from.
     """
 
-    def __init__(self, runs: Path, encoders: list[Path], view: View) -> None:
-        self.runs, self.encoders, self.view = runs, encoders, view
-        self.hashes: dict[str, str] = {}
+    def __init__(
+        self, runs: Path, encoders: Sequence[Made], settings: Mapping[str, object]
+    ) -> None:
+        self.runs, self.encoders = runs, encoders
+        self.sources = Sources(hashes_of(encoders), settings)
 
     @property
     def protocol(self) -> str:
         """How labels are used."""
         return PROBE if self.encoders else TREES
 
-    def features(self, seed: int, seen: TargetSet) -> Features:
-        """Of one set: those of an encoder, or the thumbnails."""
+    def features(self, seed: int, view: View, seen: TargetSet) -> Features:
+        """Of one set under a view: those of an encoder, or the thumbnails."""
         if not self.encoders:
             return seen.thumbnails
-        found, made_by = frozen_features(self.runs, self.encoders[seed], seen, self.view)
-        self.hashes[f"encoder of seed {seed}"] = made_by["encoder"]
+        found, _ = frozen_features(self.runs, self.encoders[seed].run, seen, view)
         return found
 
     def fit(self, features: Features) -> Fit:
@@ -181,26 +192,40 @@ class Asker:
             return probe(features)
         return partial(_trees, features)
 
+    def record_home(self, study: Path, own: TargetSet, question: Question) -> None:
+        """Ask about the set that is learnt from, out of fold, unless that stands."""
+        if is_answered(study, question, self.sources, frames_of(own)):
+            return
+        fit = self.fit(self.features(0, question.view, own))
+        record_answers(study, own, question, [(fit, cells_of(self.protocol, _ALL))], self.sources)
+
     def record(self, study: Path, crossing: Crossing, question: Question) -> None:
-        """Ask across, with features as they are and centred by each site; write the record."""
+        """Ask across, with features as they are and centred by each site, unless that stands."""
+        frames = {
+            "frames learnt from": crossing.source.loaded.fingerprint,
+            **frames_of(crossing.tested),
+        }
+        if is_answered(study, question, self.sources, frames):
+            return
         began = time.monotonic()
         cells: dict[Cell, Found] = {}
         for seed in range(max(1, len(self.encoders))):
             for words, centred in (("", False), (CENTRED, True)):
-                features = stacked(crossing, partial(self.features, seed), centred)
-                cell = Cell(f"{self.protocol}{words}", 1.0, 0, seed)
-                cells[cell] = asked_across(crossing, self.fit(features))
+                of = partial(self.features, seed, question.view)
+                fit = self.fit(stacked(crossing, of, centred))
+                cells[Cell(f"{self.protocol}{words}", 1.0, 0, seed)] = asked_across(crossing, fit)
         write_images(study.parent, question.set_name, SPLIT, crossing.images)
         facts = Facts.now(
             (time.monotonic() - began) / 60,
             **question._asdict(),
-            sources={
-                **self.hashes,
-                "frames learnt from": crossing.source.loaded.fingerprint,
-                "frames": crossing.tested.loaded.fingerprint,
-            },
+            sources={**self.sources.hashes, **frames},
+            settings=dict(self.sources.settings),
         )
         write_record(study, facts, cells)
+
+
+def _short(choice: Choice, runs: Path) -> dict[str, object]:
+    return settings_of(choice.made(runs), _ALL, frame=choice.config().frame)
 
 
 def _trees(features: Features, target: TargetSet, labels: Labels) -> Fitted:

@@ -9,7 +9,6 @@ started again, it goes on where it was, and several processes share the work.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,6 @@ import torch
 import typer
 from threadpoolctl import threadpool_limits
 
-from covidssl.errors import UsageError
 from covidssl.figures.style import BLUE, GREEN, ORANGE
 from covidssl.files import write_bytes
 from covidssl.progress import track
@@ -42,14 +40,18 @@ from pipelines.study.frozen import (
     PROBE,
     Question,
     Sources,
-    answer_to,
     carry_out,
+    frames_of,
     frozen_features,
+    hashes_of,
+    is_answered,
     left_of,
+    made_of,
+    must_be_made,
     record_answers,
+    settings_of,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.pretraining import must_be_arm, run_folder, sha256_of_encoder
 from pipelines.study.probes import Fit, probe, trees_on_thumbnail
 from pipelines.study.records import Cell
 from pipelines.study.stages import Stage
@@ -150,58 +152,50 @@ def cells(protocol: str) -> list[Cell]:
     return [*cells_of(protocol, few, FEW_DRAWS), *cells_of(protocol, more, DRAWS)]
 
 
-def arm_left(study: Path, runs: Path, arm: str, asked: Sequence[Question] | None = None) -> str:
+def arm_left(study: Path, runs: Path, arm: str) -> str:
     """Why an arm is still to be asked; empty where it was, by this encoder and of these shares."""
-    made = [] if arm == THUMBNAIL else [run_folder(runs, must_be_arm(arm))]
-    if not all(sha256_of_encoder(run) for run in made):
-        return f"its encoder: first pipelines.reproduce_paper --only pretrain-{arm}"
-    reason = left_of(study, asked or questions(arm), made)
-    if reason:
-        return reason
-    for question in asked or questions(arm):
-        record = answer_to(study, question)
-        if record is not None and set(record.cells) != set(cells(_protocol(arm))):
-            return f"{question.file} is of other shares or draws"
-    return ""
+    made = made_of(runs, arm)
+    if reason := next((why for one in made if (why := one.left())), ""):
+        return f"first pipelines.reproduce_paper --only pretrain-{arm}: {reason}"
+    return left_of(study, questions(arm), made, _settings(runs, arm))
 
 
 def ask_arm(arm: str, data: Path, runs: Path, study: Path) -> None:
-    """Ask one arm about both sets under both views, and record what it says.
+    """Ask one arm about both sets under both views, and record what it says; what stands is left.
 
     Raises:
-        CovidsslError: when a set or the encoder is missing.
+        UsageError: when a set or the encoder is missing, or that is of other settings.
     """
-    if arm != THUMBNAIL:
-        _must_have_encoder(runs, arm)
+    made = made_of(runs, arm)
+    must_be_made(made, arm)
+    sources = Sources(hashes_of(made), _settings(runs, arm))
     for name in SETS:
         target = load_target(name, data, runs)
         for question in questions(arm):
-            if question.set_name != name or not arm_left(study, runs, arm, [question]):
+            if question.set_name != name:
+                continue
+            if is_answered(study, question, sources, frames_of(target)):
                 continue
             seen = seen_as(target, question.view)
             fit: Fit = trees_on_thumbnail
-            sources = Sources()
-            if arm != THUMBNAIL:
-                run = run_folder(runs, must_be_arm(arm))
-                features, hashes = frozen_features(runs, run, seen, question.view)
-                fit, sources = probe(features), Sources(hashes)
+            for one in made:
+                features, _ = frozen_features(runs, one.run, seen, question.view)
+                fit = probe(features)
             file = record_answers(
                 study, seen, question, [(fit, cells(_protocol(arm)))], sources, track
             )
             log.info("%s", file)
 
 
+def _settings(runs: Path, arm: str) -> dict[str, object]:
+    return settings_of(made_of(runs, arm), FRACTIONS, DRAWS) | {
+        "draws of few labels": FEW_DRAWS,
+        "few labels": FEW,
+    }
+
+
 def _figure(records: Path) -> str:
     return f"![AUROC over labels, both sets and views](images/{CHART})" if panels(records) else ""
-
-
-def _must_have_encoder(runs: Path, arm: str) -> None:
-    run = run_folder(runs, must_be_arm(arm))
-    if not sha256_of_encoder(run):
-        raise UsageError(
-            f"{run}: there is no encoder of '{arm}' yet. Make it first: python -m "
-            f"pipelines.reproduce_paper --data DATA --runs {runs} --only pretrain-{arm}"
-        )
 
 
 def _protocol(arm: str) -> str:

@@ -38,7 +38,7 @@ def main(  # noqa: PLR0913 -- the options of a command
     scale: Annotated[Literal["cpu", "gpu"], typer.Option(help="cpu or gpu.")] = "cpu",
     imagenet: Annotated[Path | None, typer.Option(help="ImageNet weights (torchvision).")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Stages, such as 'probe-*'.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left, and do it not.")] = (
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left, frames unseen.")] = (
         False
     ),
     stop_after: Annotated[float | None, typer.Option(help="Minutes.")] = None,
@@ -53,7 +53,7 @@ def main(  # noqa: PLR0913 -- the options of a command
     pages: Annotated[Path, typer.Option(hidden=True)] = PAGES,
 ) -> None:
     """Run what is left of the reproduction."""
-    bench = Bench(data or Path(), runs, records, configs, imagenet)
+    bench = Bench(data or Path(), runs, records, configs, imagenet, reads_sets=not dry_run)
     with stopping_after(stop_after):
         if scale == "gpu" and gather_from is not None:
             gather(bench.targets, records, gather_from)

@@ -26,30 +26,32 @@ from pipelines.study.curve_chart import Drawn, Look, curve_figure
 from pipelines.study.documents import Block
 from pipelines.study.frozen import (
     PROBE,
+    Made,
     Question,
     Sources,
     carry_out,
+    frames_of,
     frozen_features,
+    hashes_of,
+    is_answered,
     left_of,
     record_answers,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.pretraining import is_done, pretrain, store_folder
+from pipelines.study.pretraining import pretrain, store_folder
 from pipelines.study.probes import probe
 from pipelines.study.scaling_plan import (
-    SEEDS,
+    FRACTIONS,
     Point,
     asking_minutes,
-    config_of,
+    is_shared,
+    made,
     points,
     pretraining_minutes,
-    run_of,
-    slices_steps,
-    store_of,
+    settings,
 )
 from pipelines.study.scaling_tables import (
     AMOUNTS,
-    FRACTIONS,
     STUDY,
     answer,
     curve_table,
@@ -97,16 +99,16 @@ def main(
 
 def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
     """A pretraining a point and seed, then the probes of each point."""
-    found = []
+    found, shared = [], " (that of make reproduce)"
     for point in points():
         word = point.arm.replace(" ", "-")
         trained = []
-        for seed in SEEDS:
+        for seed in point.seeds:
             trained.append(f"scaling-pretrain-{word}-seed-{seed}")
             found.append(
                 Stage(
                     name=trained[-1],
-                    what=f"{_words(point)}, seed {seed}",
+                    what=f"{_words(point)}, seed {seed}{shared if is_shared(point, seed) else ''}",
                     minutes=pretraining_minutes(point),
                     left=partial(training_left, runs, point, seed),
                     run=partial(train, data, runs, point, seed),
@@ -116,7 +118,7 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
             Stage(
                 name=f"scaling-probe-{word}",
                 what=f"probes of {_words(point)}, both sets and views",
-                minutes=asking_minutes(),
+                minutes=asking_minutes(point),
                 left=partial(asking_left, runs, point, records / STUDY),
                 run=partial(ask, data, runs, point, records / STUDY),
                 needs=tuple(trained),
@@ -159,40 +161,40 @@ def draw(records: Path, images: Path) -> list[Path]:
 
 def training_left(runs: Path, point: Point, seed: int) -> str:
     """Why a point is still to be pretrained."""
-    run, store = run_of(runs, point, seed), store_of(runs, point, seed)
-    if is_done(run, config_of(point, seed), store):
-        return ""
-    return f"{run.name} has not ended, or was made otherwise"
+    return _made(runs, point, seed).left()
 
 
 def train(data: Path, runs: Path, point: Point, seed: int) -> None:
     """Prepare the slices of a point where that was not done, and pretrain on them."""
-    whole, store = store_folder(runs), store_of(runs, point, seed)
+    whole, one = store_folder(runs), _made(runs, point, seed)
     if not (whole / "store.json").is_file():
         prepare_luna16(data, whole)
-    if point.slices is not None and not (store / "store.json").is_file():
-        prepare_subset(data, whole, store, point.slices, seed)
-    pretrain(config_of(point, seed), store, run_of(runs, point, seed))
+    if point.slices is not None and not (one.store / "store.json").is_file():
+        prepare_subset(data, whole, one.store, point.slices, seed)
+    pretrain(one.config, one.store, one.run)
 
 
 def asking_left(runs: Path, point: Point, study: Path) -> str:
     """Why the probes of a point are still to do."""
-    return left_of(study, questions(point), [run_of(runs, point, seed) for seed in SEEDS])
+    return left_of(study, questions(point), made(runs, point), settings(point))
 
 
 def ask(data: Path, runs: Path, point: Point, study: Path) -> None:
-    """Probe the encoders of all seeds of a point, and record what they say."""
+    """Probe the encoders of all seeds of a point, and record it; what stands is left."""
+    encoders = made(runs, point)
+    slices = [len(Store.open(one.store).slices) if point.steps else 0 for one in encoders]
+    sources = Sources(hashes_of(encoders), {**settings(point), "slices": slices})
     for name in SETS:
         target = load_target(name, data, runs)
         for view in VIEWS:
-            seen = seen_as(target, view)
-            answers, hashes = [], {}
-            for seed in SEEDS:
-                features, own = frozen_features(runs, run_of(runs, point, seed), seen, view)
-                hashes[f"encoder of seed {seed}"] = own["encoder"]
-                answers.append((probe(features), cells_of(PROBE, FRACTIONS, seed=seed)))
-            sources = Sources(hashes, _settings(runs, point))
             asked = question(name, view, point.arm)
+            if is_answered(study, asked, sources, frames_of(target)):
+                continue
+            seen = seen_as(target, view)
+            answers = []
+            for seed, one in zip(point.seeds, encoders, strict=True):
+                features, _ = frozen_features(runs, one.run, seen, view)
+                answers.append((probe(features), cells_of(PROBE, FRACTIONS, seed=seed)))
             log.info("%s", record_answers(study, seen, asked, answers, sources, track))
 
 
@@ -201,16 +203,8 @@ def questions(point: Point) -> list[Question]:
     return [question(name, view, point.arm) for name in SETS for view in VIEWS]
 
 
-def _settings(runs: Path, point: Point) -> dict[str, object]:
-    """What tables say of a point: the slices of each seed, its steps, and where it is drawn."""
-    slices = [
-        len(Store.open(store_of(runs, point, seed)).slices) if point.steps else 0 for seed in SEEDS
-    ]
-    on = []
-    if point.steps:
-        on = ["steps"] if point.slices is None else []
-        on += ["slices"] if point.steps == slices_steps() else []
-    return {"slices": slices, "steps": point.steps, "lines": on}
+def _made(runs: Path, point: Point, seed: int) -> Made:
+    return made(runs, point)[point.seeds.index(seed)]
 
 
 def _chart(amount: str) -> str:

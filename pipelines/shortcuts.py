@@ -35,12 +35,17 @@ from pipelines.study.frozen import (
     Question,
     Sources,
     carry_out,
+    frames_of,
     frozen_features,
+    hashes_of,
+    is_answered,
     left_of,
+    made_of,
+    must_be_made,
     record_answers,
+    settings_of,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.pretraining import must_be_arm, run_folder
 from pipelines.study.probes import Fit, Fitted, probe, trees_on_thumbnail
 from pipelines.study.shortcut_tables import (
     ARMS,
@@ -100,18 +105,20 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
                 name=f"shortcuts-features-{name}",
                 what=f"models that cannot know disease, {WORDS[name]}",
                 minutes=_MINUTES[name][0],
-                left=partial(left_of, study, asked),
+                left=partial(left_of, study, asked, (), settings_of((), _ALL)),
                 run=partial(ask_features, name, data, runs, study),
             )
         )
         for arm in ARMS:
-            asked_of = [] if arm == THUMBNAIL else [run_folder(runs, must_be_arm(arm))]
+            made = made_of(runs, arm)
             found.append(
                 Stage(
                     name=f"shortcuts-views-{name}-{arm.replace(' ', '-')}",
                     what=f"{in_words(arm)} on altered images, {WORDS[name]}",
                     minutes=_MINUTES[name][1],
-                    left=partial(left_of, study, views_questions(name, arm), asked_of),
+                    left=partial(
+                        left_of, study, views_questions(name, arm), made, settings_of(made, _ALL)
+                    ),
                     run=partial(ask_views, name, arm, data, runs, study),
                 )
             )
@@ -139,34 +146,47 @@ def views_questions(name: SetName, arm: str) -> list[Question]:
 
 
 def ask_features(name: SetName, data: Path, runs: Path, study: Path) -> None:
-    """Train every trivial model under both splits, and record what it says."""
+    """Train every trivial model under both splits, and record what it says; what stands is left."""
     target = load_target(name, data, runs)
     seen = see(read_dataset(target.table, POSITIVE), 1, runs / "cache")
     must_be_alike(target, seen.scans)
     models = {model.key: model for model in MODELS}
+    sources = Sources({"seen": seen.fingerprint}, settings_of((), _ALL))
     for question in features_questions(name):
+        if is_answered(study, question, sources, frames_of(target)):
+            continue
         model = models[question.arm]
         features = features_of(seen, model.key)
         if features is None:
             raise DataError(f"{name}: all images are alike in what '{model.words}' sees.")
         fit = trivial(np.asarray(features), model.nearest)
         protocol = "nearest" if model.nearest else "trees"
-        answers = [(fit, cells_of(protocol, _ALL))]
-        record_answers(study, target, question, answers, Sources({"seen": seen.fingerprint}))
+        record_answers(study, target, question, [(fit, cells_of(protocol, _ALL))], sources)
 
 
 def ask_views(name: SetName, arm: str, data: Path, runs: Path, study: Path) -> None:
-    """Ask one arm under every view and both splits, and record what it says."""
+    """Ask one arm under every view and both splits, and record what it says; what stands is left.
+
+    Raises:
+        UsageError: when its encoder is missing, or was made with other settings.
+    """
+    made = made_of(runs, arm)
+    must_be_made(made, arm)
     target = load_target(name, data, runs)
-    questions = views_questions(name, arm)
-    for view in dict.fromkeys(question.view for question in questions):
+    sources = Sources(hashes_of(made), settings_of(made, _ALL))
+    left = [
+        question
+        for question in views_questions(name, arm)
+        if not is_answered(study, question, sources, frames_of(target))
+    ]
+    for view in dict.fromkeys(question.view for question in left):
         seen = seen_as(target, view)
         fit: Fit = trees_on_thumbnail
-        cells, sources = cells_of("trees", _ALL), Sources()
-        if arm != THUMBNAIL:
-            features, hashes = frozen_features(runs, run_folder(runs, must_be_arm(arm)), seen, view)
-            fit, cells, sources = probe(features), cells_of(PROBE, _ALL), Sources(hashes)
-        for question in questions:
+        cells = cells_of("trees", _ALL)
+        for one in made:
+            features, _ = frozen_features(runs, one.run, seen, view)
+            fit, cells = probe(features), cells_of(PROBE, _ALL)
+        for question in left:
             if question.view == view:
                 record_answers(study, seen, question, [(fit, cells)], sources)
 

@@ -13,14 +13,15 @@ from covidssl.errors import DataError, UsageError
 from covidssl.experiments import PrepareConfig
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
-from covidssl.lesion_model import load_answering
+from covidssl.lesion_model import BURDEN_THRESHOLD, load_answering
 from covidssl.networks.encoder import build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.networks.unet import RestorationUNet
 from covidssl.randomness import initial_weights
 from covidssl.store import Store
-from covidssl.weights import EncoderCard, Origin, save_encoder_file
+from covidssl.weights import LICENCE_NOTE, EncoderCard, Origin, save_encoder_file
 from pipelines.box import LICENCES, MOST_BYTES, SCORES, main
+from pipelines.localising.protocol import PROTOCOL
 from tests.scan_files import chest_grey, write_png
 
 PLAN = EncoderPlan(channels=(8, 8), groups=4)
@@ -96,7 +97,31 @@ def test_the_card_says_how_well_it_localises(store: Path, tmp_path: Path) -> Non
     assert "| 6 |" not in page
     assert "intervals by resampling runs of slices" in page
     assert "Not measured yet" not in page
-    assert load_answering(tmp_path / "builtin").card.burden_threshold == 0.11
+    assert "Dice was measured at a threshold of 0.11 network units." in page
+    assert "`covidssl predict` have another: 0.15, as for every model" in page
+    assert load_answering(tmp_path / "builtin").card.burden_threshold == BURDEN_THRESHOLD == 0.15
+
+
+def test_the_card_marks_the_cases_that_were_for_design(store: Path, tmp_path: Path) -> None:
+    sha256 = write_run(tmp_path / "run", store)
+    cases = {number: {"ap": MEASURED} for number in "123467"}
+    record = write_record(tmp_path / "record.json", sha256, cases=cases)
+    main(tmp_path / "run", store, tmp_path / "builtin", record)
+    page = (tmp_path / "builtin" / "MODEL.md").read_text()
+    rows = [line.split(" | ")[0].strip("| ") for line in page.splitlines() if " to 0.700 |" in line]
+    assert rows == ["1 (design)", "2", "3 (design)", "4", "6 (design)", "7"]
+    assert "Cases marked *design* served to make the map" in page
+
+
+def test_the_protocol_says_which_labels_have_a_part_in_the_threshold() -> None:
+    assert "no label of a real lesion" not in PROTOCOL
+    assert "dense was chosen by what is marked on cases 1 and 3" in PROTOCOL
+    assert "those of cases 2, 4, 7 have none" in PROTOCOL
+
+
+def test_the_licences_do_not_hide_the_terms_of_what_is_learnt_later() -> None:
+    assert LICENCES.startswith("The network in the box learnt from slices of LUNA16")
+    assert LICENCES.endswith(LICENCE_NOTE)
 
 
 def test_the_card_takes_what_a_record_of_a_measurement_holds(store: Path, tmp_path: Path) -> None:

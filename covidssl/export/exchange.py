@@ -29,8 +29,9 @@ def write_timm(encoder: Encoder, frame: Frame | None, licence_note: str, folder:
     if plan.kind not in _KINDS or plan.dimensions != 2:
         raise WeightsError(
             f"timm and torchvision have no {plan.dimensions}D {plan.kind}: of encoders of slices, "
-            f"{', '.join(_KINDS)} can be written in their layout. Use onnx, pt2 or monai-bundle, "
-            f"or covidssl.load_encoder."
+            f"{', '.join(_KINDS)} can be written in their layout. In Python, "
+            f"covidssl.load_encoder gives this encoder as it is; onnx, pt2 and monai-bundle take a "
+            f"model with a classifier, such as `covidssl finetune --encoder` makes of it."
         )
     names = {name: foreign_name(name) for name in encoder.state_dict()}
     tensors = {names[name]: tensor for name, tensor in encoder.state_dict().items()}

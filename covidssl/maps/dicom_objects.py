@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidssl.answers import Answer, LungBurden
+from covidssl.encoder_card import INTENDED_USE
 from covidssl.errors import ScanError, UsageError
 from covidssl.files import replacing
 from covidssl.io import ScanFiles
@@ -160,7 +161,11 @@ def _segment(number: int, label: str, codes: tuple[Coded, Coded], found: Finding
         name=NAME,
         family=_code(AI),
         version=__version__,
-        parameters={"model": found.answer.model or "none", "threshold": f"{found.threshold:g}"},
+        parameters={
+            "model": found.answer.model or "none",
+            "threshold": f"{found.threshold:g}",
+            "intended use": INTENDED_USE,
+        },
     )
     return SegmentDescription(
         segment_number=number,
@@ -220,6 +225,9 @@ def _groups(segmentation: Any, found: Findings) -> list[Any]:
         parameters=[
             f"SHA-256 of the model's weights: {found.answer.model or 'none'}",
             f"lesion above {found.threshold:g} network units of the lesion map",
+            "burden: no calibrated measure; a low one does not rule disease out; nothing outside "
+            "the lung mask is seen",
+            INTENDED_USE,
         ],
     )
     groups = []

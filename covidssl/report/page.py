@@ -35,7 +35,8 @@ from covidssl.report.checklist import checklist
 from covidssl.report.comparison import Headline, read_headline
 from covidssl.report.evaluated import MEASURES
 from covidssl.report.leakage import leakage_of
-from covidssl.report.limits import limits_of
+from covidssl.report.limits import LESIONS, limits_of
+from covidssl.report.predicted import gives_lesions_alone
 from covidssl.report.products import PARTS
 from covidssl.report.reading import UnreadError, read_json
 from covidssl.version import __version__
@@ -168,7 +169,7 @@ def _page(headlines: Sequence[Headline], sections: Sequence[Section]) -> str:
         headlines=headlines,
         sections=sections,
         checked=checklist([(section.record.verb, section.folder) for section in sections]),
-        limits=limits_of({section.record.verb for section in sections}),
+        limits=limits_of({_kind(section) for section in sections}),
         version=__version__,
         style=style,
         still=still,
@@ -176,6 +177,11 @@ def _page(headlines: Sequence[Headline], sections: Sequence[Section]) -> str:
         style_from=_source(style) + " " + _source(still),
         script_from=_source(script),
     )
+
+
+def _kind(section: Section) -> str:
+    verb = section.record.verb
+    return LESIONS if verb == "predict" and gives_lesions_alone(section.folder) else verb
 
 
 def _source(text: str) -> Markup:

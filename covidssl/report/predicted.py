@@ -57,9 +57,13 @@ PICTURE_BYTES = 42_000_000
 NO_PROBABILITY = (
     "This model gives no probability and calls no class: it is a restoration network alone, "
     "without a classifier. It has learnt what lung looks like, and no label of any disease. What "
-    "it gives are lesion maps and the lesion in the lungs; fine-tuning makes a classifier of it."
+    "it gives are lesion maps and the lesion in the lungs; fine-tuning makes a classifier of it. "
+    "The lesion in the lungs is no calibrated measure: a healthy scan is not at 0, a low value "
+    "does not rule disease out, and nothing outside the lung mask is seen. Compare it among scans "
+    "of this one model."
 )
 _MAPPED = ("Lesion %", ("lesion",))
+_LESIONS = "covidssl-lesions-1"
 
 _MOST_JSON = 1_000_000
 _FAULTS_NAMED = 10
@@ -88,7 +92,7 @@ def predicted(folder: Path) -> list[Block]:
     read = _answers(folder)
     strips, refused = _strips(folder)
     faults = [*read.faults, *disagreements(folder / TABLE, read.answers), *refused]
-    mapped = any(answer.no_probability for answer in read.answers.values())
+    mapped = gives_lesions_alone(folder) or any(a.no_probability for a in read.answers.values())
     first = _most_lesion_first if mapped else _likeliest_first
     stems = sorted(read.answers, key=lambda stem: first(read.answers[stem]))
     cards = [ScanCard(read.answers[stem]) for stem in stems[:ROWS_SHOWN]]
@@ -108,11 +112,19 @@ def predicted(folder: Path) -> list[Block]:
     by_outcome = [(str(outcome), counts[outcome]) for outcome in Outcome]
     opened = min(CARDS_SHOWN, len(cards))
     return [
-        Facts(_facts(list(read.answers.values()))),
+        Facts(_facts(list(read.answers.values()), mapped)),
         *([Note(NO_PROBABILITY)] if mapped else []),
         *_told(faults),
         Scans(by_outcome, cards, opened, len(stems) - len(cards), *(_MAPPED if mapped else ())),
     ]
+
+
+def gives_lesions_alone(folder: Path) -> bool:
+    """Whether a prediction was made by a restoration network alone, as its `run.json` says."""
+    try:
+        return read_json(folder / "run.json", _Run).model.get("format") == _LESIONS
+    except UnreadError:
+        return False
 
 
 def passed_over(folder: Path) -> list[Block]:
@@ -183,15 +195,14 @@ def _likeliest_first(answer: Answer) -> tuple[float, str]:
     return (2.0 if answer.probability is None else -answer.probability, answer.scan)
 
 
-def _facts(answers: Sequence[Answer]) -> list[tuple[str, Cell]]:
+def _facts(answers: Sequence[Answer], mapped: bool) -> list[tuple[str, Cell]]:
     facts: list[tuple[str, Cell]] = [("scans", plain(len(answers)))]
     labels = Counter(answer.label for answer in answers if answer.label)
     facts += [(f"called {label}", plain(count)) for label, count in sorted(labels.items())]
     points = sorted({a.operating_point for a in answers if a.operating_point is not None})
     facts += [("operating point", plain(points))] if points else []
     models = sorted({answer.model[:12] for answer in answers if answer.model})
-    alone = any(answer.no_probability for answer in answers)
-    network = "restoration network" if alone else "classifier"
+    network = "restoration network" if mapped else "classifier"
     return facts + ([(f"{network} (SHA-256)", ", ".join(models))] if models else [])
 
 
@@ -217,7 +228,10 @@ def _sheets(folder: Path, stem: str, answer: Answer) -> Sheets | None:
 
 
 def _first(answer: Answer, strip: Strip) -> int:
-    """The place of the slice that is shown first: of those that decided the one that did most."""
+    """The place of the slice that is shown first: of those that decided the one that did most.
+
+    Without an evidence map it is the one with the most lesion.
+    """
     adds = np.array([one.adds or 0.0 for one in strip.slices])
     moves = towards_label(answer, adds).tolist()
     places = [one.slice for one in answer.slices or strip.slices]
@@ -225,6 +239,8 @@ def _first(answer: Answer, strip: Strip) -> int:
     decided = [k for k, one in enumerate(strip.slices) if one.deciding]
     if not decided:
         return len(strip.slices) // 2
+    if all(strip.slices[k].lesion is not None for k in decided):
+        return max(decided, key=lambda k: strip.slices[k].lesion or 0.0)
     return max(decided, key=lambda k: most.get(strip.slices[k].slice, -math.inf))
 
 

@@ -26,7 +26,8 @@ DRAWS = 4
 
 DENSE_HU = -450.0
 """The annotation marks the dense part of lesions: of a pseudo-lesion, what is denser than this,
-smoothed by a pixel. Chosen on cases 1 and 3."""
+smoothed by a pixel. Chosen by what is marked on cases 1 and 3, which are for design: so much the
+labels of real lesions have to say in the thresholds."""
 
 
 class Drawn(NamedTuple):

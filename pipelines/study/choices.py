@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from covidssl.experiments import PretrainConfig
 from covidssl.lesions import preset, preset_names
 from pipelines.study.arms import NOTHING, OURS, ArmName
+from pipelines.study.frozen import Made
 from pipelines.study.pretraining import (
-    is_done,
     pretrain,
     pretrain_config,
     run_folder,
@@ -46,6 +46,7 @@ _ALL = (
     Factor("default", "all as in the paper's table", ""),
     Factor("noise", "the noise", "left open"),
     Factor("opacity", "opacity and blending", "left open"),
+    Factor("texture", "contrast within consolidation", "not mentioned"),
     Factor("number", "number of lesions", "left open"),
     Factor("size", "size of lesions", "left open"),
     Factor("place", "place of lesions", "anywhere in the lungs"),
@@ -89,12 +90,19 @@ class Choice(NamedTuple):
             return run_folder(runs, NOTHING, seed=seed)
         return run_folder(runs, self.arm, seed=seed, variant=f"{STEPS}-steps-{self.name}")
 
+    def made(self, runs: Path) -> list[Made]:
+        """Its pretrainings, a seed each."""
+        store = store_folder(runs)
+        return [
+            Made(self.run(runs, seed), self.config(seed), store, f"encoder of seed {seed}")
+            for seed in self.seeds
+        ]
+
     def learn(self, runs: Path) -> None:
         """Pretrain with each of its seeds; what is done is left as it is."""
-        for seed in self.seeds:
-            config, run = self.config(seed), self.run(runs, seed)
-            if not is_done(run, config):
-                pretrain(config, store_folder(runs), run)
+        for one in self.made(runs):
+            if one.left():
+                pretrain(one.config, one.store, one.run)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -125,11 +133,10 @@ CHOICES: tuple[Choice, ...] = (
     Choice(UNTRAINED, "default", arm=NOTHING),
     _lesions("one-octave", "noise", octaves=[1, 1]),
     _lesions("many-octaves", "noise", octaves=[4, 6]),
-    _lesions("high-persistence", "noise", persistence=[0.6, 0.8]),
-    _lesions("high-lacunarity", "noise", lacunarity=[2.8, 3.2]),
     _lesions("faint", "opacity", opacity_hu=[40, 160]),
     _lesions("strong", "opacity", opacity_hu=[400, 800]),
     _lesions("plain-paste", "opacity", vessels_kept=[0, 0]),
+    _lesions("textured-consolidation", "texture", dense_contrast_hu=[50, 110]),
     _lesions("one-lesion", "number", foci=[1, 1]),
     _lesions("many-lesions", "number", foci=[6, 12]),
     _lesions("small", "size", radius_mm=[3, 10]),
@@ -142,12 +149,12 @@ CHOICES: tuple[Choice, ...] = (
     _loss("lesions-not-weighted", lesion_weight=1),
     _lesions("never-clean", "clean", clean_share=0),
     _lesions("half-clean", "clean", clean_share=0.5),
-    Choice("map-from-bottleneck", "head", {"pretext.lesion_head": "bottleneck"}),
+    Choice("map-from-decoder", "head", {"pretext.lesion_head": "decoder"}),
+    Choice("map-counts-little", "head", {f"{_LOSS}.lesion_map": 0.05}),
     Choice("no-map", "head", {"pretext.lesion_head": "none"}),
     Choice("skips-open", "skips", {"pretext.skip_dropout": 0.0}),
     Choice("skips-mostly-closed", "skips", {"pretext.skip_dropout": 0.6}),
     Choice("preset-paper", "preset", {_LESIONS: "paper"}),
-    Choice("preset-ggo", "preset", {_LESIONS: "ggo"}),
     Choice("preset-draem", "preset", {_LESIONS: "draem_like"}),
     NARROW,
     NO_VIEWS,
@@ -157,17 +164,49 @@ CHOICES: tuple[Choice, ...] = (
 
 
 def default_values(choice: Choice) -> dict[str, Any]:
-    """What the default has where a choice differs, by key; all lesions are told by their preset."""
+    """What the default has where a choice differs, by key; all lesions by their preset."""
     held = AS_EVER.config().model_dump(mode="json")
     return {key: _at(held, key.split(".")) for key in choice.keys}
+
+
+def set_to(keys: Mapping[str, Any]) -> str:
+    """Keys and values as text: `octaves 1 to 3`; a preset with the ranges that it changes."""
+    parts = []
+    for key, value in keys.items():
+        changed = f" (other {', '.join(changed_ranges(value))})" if _is_preset(key, value) else ""
+        parts.append(f"{key.rpartition('.')[2]} {_text(value)}{changed}")
+    return ", ".join(parts)
+
+
+def changed_ranges(name: str) -> list[str]:
+    """The ranges of a preset that are not those of the default."""
+    return _unlike(name, AS_EVER.config().model_dump(mode="json")["pretext"]["lesions"])
+
+
+def _is_preset(key: str, value: Any) -> bool:
+    return key == _LESIONS and value in preset_names()
 
 
 def _at(held: Any, path: Sequence[str]) -> Any:
     for part in path:
         held = held[part]
-    return _preset_of(held) if isinstance(held, dict) else held
+    return _preset_words(held) if isinstance(held, dict) else held
 
 
-def _preset_of(ranges: Mapping[str, Any]) -> str:
-    same = (name for name in preset_names() if preset(name).model_dump(mode="json") == ranges)
-    return next(same, "ranges of its own")
+def _preset_words(ranges: Mapping[str, Any]) -> str:
+    """The preset that is nearest, and what is set beside it."""
+    name = min(preset_names(), key=lambda one: len(_unlike(one, ranges)))
+    beside = [f"{key} {_text(ranges[key])}" for key in _unlike(name, ranges)]
+    return f"{name} with {', '.join(beside)}" if beside else name
+
+
+def _unlike(name: str, ranges: Mapping[str, Any]) -> list[str]:
+    theirs = preset(name).model_dump(mode="json")
+    return [key for key in theirs if theirs[key] != ranges[key]]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        low, high = (f"{one:g}" for one in value)
+        return low if low == high else f"{low} to {high}"
+    return value if isinstance(value, str) else json.dumps(value)

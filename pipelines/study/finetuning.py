@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.special import expit, logit
-from sklearn.metrics import roc_auc_score
+from scipy.special import expit
 
 from covidssl.config import load_config
 from covidssl.diagnosis import scores_of
 from covidssl.experiments import FinetuneConfig
+from covidssl.files import read_csv
 from covidssl.finetuning import FineTuning, Validating
 from covidssl.learning import Learning, Notes, learn
 from covidssl.networks.classifier import CovidClassifier
-from covidssl.selection import Rules
 from covidssl.splits import Assigned
 from covidssl.starting import Start
 from covidssl.training import make_fabric
+from covidssl.weights import read_weights
 from covidssl.yaml_text import read_yaml
 from pipelines.study.folds import Labels, Rows
 from pipelines.study.pretraining import CONFIGS, OVERRIDES, Scale, as_overrides
@@ -36,15 +35,19 @@ LOW_RATE, LAYER_DECAY = "fine-tuned, low rate", "fine-tuned, layer decay"
 PROTOCOLS: Mapping[str, str] = {LOW_RATE: "low_rate", LAYER_DECAY: "layer_decay"}
 """Protocols, and where `finetune.yaml` keeps what each has of its own."""
 
-_LEAST = 1e-6
+SCORED = "raw logit, cut at 0; inner of the last step"
+"""How answers are taken from a model: in the settings of a record, and changed when this is."""
 
 
 class Said(BaseModel):
     """What one fine-tuning says of the rows of a fold that are scored.
 
     Attributes:
-        chance: of these rows, in their order; the model's operating point lies at one half.
-        inner: AUROC on the rows that chose the weights.
+        chance: of these rows, in their order; not calibrated, one half is where the training with
+            balanced classes puts it, as with probes and rivals.
+        inner: AUROC on the rows that choose, of the last step's weights: which of the weights are
+            taken is chosen on the same rows, so the score of those would be too high.
+        groups: of the rarer class among the rows that choose.
         chosen: in words.
         labels: how many were used.
         minutes: that it took.
@@ -55,6 +58,7 @@ class Said(BaseModel):
 
     chance: list[float]
     inner: float
+    groups: int
     chosen: str
     labels: int
     minutes: float
@@ -112,30 +116,22 @@ def fine_tune(
     tuning = FineTuning(
         work.config, work.start, target.loaded, ("other", "COVID"), _assigned(target, labels)
     )
-    network, scored = _tuned(tuning, fabric, out, _groups(target, labels.choose))
-    inner = scores_of(network, target.frames[labels.choose], fabric.device).logit
-    asked = scores_of(network, target.frames[labels.score], fabric.device).logit
-    chance = about_one_half(scored.calibration.probability(asked), scored.operating_point)
+    network, step, inner = _tuned(tuning, fabric, out)
+    logits = scores_of(network, target.frames[labels.score], fabric.device).logit
     shutil.rmtree(out)
     return Said(
-        chance=[round(float(one), 5) for one in chance],
-        inner=float(roc_auc_score(target.target[labels.choose], inner)),
-        chosen=f"step {scored.step}, operating point {scored.operating_point:.3f}",
+        chance=[round(float(one), 5) for one in expit(logits)],
+        inner=inner,
+        groups=groups_of_rarer(target, labels.choose),
+        chosen=f"step {step}",
         labels=len(labels.all),
         minutes=round((time.monotonic() - began) / 60, 3),
         of=dict(of),
     )
 
 
-class _Scored(NamedTuple):
-    calibration: Any
-    operating_point: float
-    step: int
-
-
-def _tuned(
-    tuning: FineTuning, fabric: Any, out: Path, groups: int
-) -> tuple[CovidClassifier, _Scored]:
+def _tuned(tuning: FineTuning, fabric: Any, out: Path) -> tuple[CovidClassifier, int, float]:
+    """The model of least validation loss, its step, and the AUROC there of the last step's."""
     config = tuning.config
     state = tuning.first_state(fabric.device)
     best = tuning.selection(fabric.device, out)
@@ -155,18 +151,13 @@ def _tuned(
         validating.step,
         validating.first,
     )
-    chosen = best.choose(state.network, groups, Rules(config.calibration, config.operating_point))
     if not isinstance(state.network, CovidClassifier):
         raise TypeError(f"Expected a CovidClassifier, got {type(state.network).__name__}.")
-    step = int(notes["best_step"])
-    return state.network, _Scored(chosen.calibration, chosen.operating_point, step)
-
-
-def about_one_half(chance: NDArray[np.floating], point: float) -> NDArray[np.float64]:
-    """Chances (N,) moved along the logit so that the operating point lies at one half."""
-    inside = np.clip(np.asarray(chance, np.float64), _LEAST, 1 - _LEAST)
-    moved = logit(inside) - logit(min(max(point, _LEAST), 1 - _LEAST))
-    return np.asarray(expit(moved), np.float64)
+    last = read_csv(table)[-1]
+    if int(last["step"]) != config.training.steps:
+        raise RuntimeError(f"{table}: ends with step {last['step']}, not with the last one.")
+    state.network.load_state_dict(read_weights(best.file), strict=True)
+    return state.network, int(notes["best_step"]), float(last["auroc"])
 
 
 def _assigned(target: TargetSet, labels: Labels) -> list[Assigned]:
@@ -176,7 +167,7 @@ def _assigned(target: TargetSet, labels: Labels) -> list[Assigned]:
     return [Assigned(scan, group, place) for scan, group, place in of]
 
 
-def _groups(target: TargetSet, rows: Rows) -> int:
+def groups_of_rarer(target: TargetSet, rows: Rows) -> int:
     """Groups of the class that has fewer, among rows."""
     group = np.array(target.group)[rows]
     return min(len(np.unique(group[target.target[rows] == k])) for k in (0, 1))

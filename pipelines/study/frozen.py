@@ -5,17 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
 from covidssl.each_scan import Progress, no_progress
-from covidssl.errors import CovidsslError, StoppedError
+from covidssl.errors import CovidsslError, StoppedError, UsageError
+from covidssl.experiments import PretrainConfig
+from covidssl.frames import Frame
+from pipelines.study.arms import ARMS
 from pipelines.study.features import Features, feature_file, kept_features
-from pipelines.study.folds import SPLITS, SplitName
-from pipelines.study.grid import found_by, images_of
-from pipelines.study.pretraining import encoder_of, sha256_of_encoder
-from pipelines.study.probes import Fit
+from pipelines.study.folds import FOLDS, GAPS, SPLITS, SplitName
+from pipelines.study.grid import DRAWS, found_by, images_of
+from pipelines.study.paper import stands
+from pipelines.study.pretraining import (
+    encoder_of,
+    is_done,
+    must_be_arm,
+    pretrain_config,
+    run_folder,
+    sha256_of_encoder,
+    store_folder,
+    what_differs,
+)
+from pipelines.study.probes import STRENGTHS, Fit
 from pipelines.study.records import (
     Cell,
     Facts,
@@ -27,10 +40,12 @@ from pipelines.study.records import (
     write_record,
 )
 from pipelines.study.stages import Stage, chosen, plan_table, run_stages, stopping_after
-from pipelines.study.targets import TargetSet, View
+from pipelines.study.targets import FRAME, RUN_LENGTH, TargetSet, View
 
 PROBE = "probe"
 """The protocol of a linear probe on frozen features."""
+
+_POOLED = "all levels, mean and deviation inside the lungs"
 
 
 class Question(NamedTuple):
@@ -64,6 +79,77 @@ class Sources(NamedTuple):
 
     hashes: Mapping[str, str] = {}
     settings: Mapping[str, object] = {}
+
+
+class Made(NamedTuple):
+    """A pretraining whose encoder answers.
+
+    Attributes:
+        run: its folder.
+        config: what it is pretrained with now.
+        store: what it learns from.
+        source: name of its encoder in records.
+    """
+
+    run: Path
+    config: PretrainConfig
+    store: Path
+    source: str = "encoder"
+
+    def left(self) -> str:
+        """Why it is still to be made, in words; empty where it is, with these settings and data."""
+        if is_done(self.run, self.config, self.store) and sha256_of_encoder(self.run):
+            return ""
+        differs = what_differs(self.run, self.config, self.store)
+        if differs:
+            return f"{self.run.name} was made otherwise: {differs}"
+        return f"there is no encoder of {self.run.name} yet"
+
+
+def made_of(runs: Path, arm: str) -> list[Made]:
+    """The pretraining of an arm of the comparison; empty for a rival that has none."""
+    if arm not in ARMS:
+        return []
+    name = must_be_arm(arm)
+    return [Made(run_folder(runs, name), pretrain_config(name), store_folder(runs))]
+
+
+def hashes_of(made: Sequence[Made]) -> dict[str, str]:
+    """SHA-256 of the encoders as they stand, by their names in records."""
+    return {one.source: sha256_of_encoder(one.run) for one in made}
+
+
+def settings_of(
+    made: Sequence[Made], fractions: Sequence[float], draws: int = DRAWS, frame: Frame = FRAME
+) -> dict[str, Any]:
+    """How an answer is made: how images are cut and labels drawn, and how its encoder learnt.
+
+    Args:
+        made: the pretrainings, alike but for their seeds; none for a trivial model.
+        fractions: of the labels.
+        draws: of each share but all.
+        frame: how images are cut.
+    """
+    cut: dict[str, Any] = {
+        "frame": frame.model_dump(mode="json"),
+        "folds": FOLDS,
+        "gaps": dict(GAPS),
+        "run length": RUN_LENGTH,
+        "fractions": list(fractions),
+        "draws": draws,
+    }
+    if not made:
+        return cut
+    return cut | {
+        "features": _POOLED,
+        "strengths": list(STRENGTHS),
+        "pretraining": made[0].config.model_dump(mode="json"),
+    }
+
+
+def frames_of(target: TargetSet) -> dict[str, str]:
+    """The fingerprint of a set's frames, by its name in records."""
+    return {"frames": target.loaded.fingerprint}
 
 
 def frozen_features(
@@ -112,7 +198,7 @@ def record_answers(
     facts = Facts.now(
         (time.monotonic() - began) / 60,
         **question._asdict(),
-        sources={**sources.hashes, "frames": seen.loaded.fingerprint},
+        sources={**sources.hashes, **frames_of(seen)},
         settings=dict(sources.settings),
     )
     return write_record(study, facts, cells)
@@ -124,25 +210,62 @@ def answer_to(study: Path, question: Question) -> Record | None:
     return read_record(file) if file.is_file() else None
 
 
-def left_of(study: Path, questions: Sequence[Question], runs: Sequence[Path] = ()) -> str:
+def is_answered(
+    study: Path, question: Question, sources: Sources, frames: Mapping[str, str]
+) -> bool:
+    """Whether a question is answered by these encoders, settings and frames.
+
+    Args:
+        study: folder of the study's records.
+        question: what is asked.
+        sources: what an answer of now would be made from.
+        frames: fingerprints of the frames, by their names in records.
+    """
+    return not stands(study / question.file, {**sources.hashes, **frames}, sources.settings)
+
+
+def left_of(
+    study: Path,
+    questions: Sequence[Question],
+    made: Sequence[Made] = (),
+    settings: Mapping[str, object] | None = None,
+) -> str:
     """Why questions are still to be answered, in words; empty where they are.
+
+    Frames are not read for it: they are compared when the stage runs.
 
     Args:
         study: folder of the study's records.
         questions: of one stage.
-        runs: the pretrainings whose encoders answer.
+        made: the pretrainings whose encoders answer.
+        settings: that an answer of now would be made with.
     """
-    made = {run.name: sha256_of_encoder(run) for run in runs}
-    for run, sha256 in made.items():
-        if not sha256:
-            return f"there is no encoder of {run} yet"
+    reason = next((why for one in made if (why := one.left())), "")
+    if reason:
+        return reason
+    hashes = hashes_of(made)
     for question in questions:
-        record = answer_to(study, question)
-        if record is None:
+        file = study / question.file
+        if not file.is_file():
             return f"{question.file} is missing"
-        if not set(made.values()) <= set(record.facts.sources.values()):
-            return f"{question.file} is of other encoders"
+        reason = stands(file, hashes, settings or {})
+        if reason:
+            return reason
     return ""
+
+
+def must_be_made(made: Sequence[Made], arm: str) -> None:
+    """Refuse to ask an arm of the comparison that is not pretrained as its settings are now.
+
+    Raises:
+        UsageError: with the command that makes it.
+    """
+    for one in made:
+        if reason := one.left():
+            raise UsageError(
+                f"{one.run}: {reason}. Make it first: python -m pipelines.reproduce_paper "
+                f"--data DATA --runs {one.run.parents[1]} --only pretrain-{arm}"
+            )
 
 
 def carry_out(stages: Sequence[Stage], runs: Path, only: Sequence[str], dry_run: bool) -> None:

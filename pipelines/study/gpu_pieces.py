@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import BaseModel
 
 from covidssl.commands import pretrain as verb
 from covidssl.errors import UsageError
@@ -29,16 +30,25 @@ from covidssl.training import make_fabric
 from covidssl.weights import load_encoder, load_strictly, read_weights, save_weights
 from pipelines.study.arms import NOTHING, OURS
 from pipelines.study.features import lung_features
-from pipelines.study.finetuning import PROTOCOLS, Said, Work, fine_tune, finetune_config
-from pipelines.study.folds import cut, labels_of
+from pipelines.study.finetuning import (
+    PROTOCOLS,
+    SCORED,
+    Said,
+    Work,
+    fine_tune,
+    finetune_config,
+    groups_of_rarer,
+)
+from pipelines.study.folds import Labels, cut, labels_of
 from pipelines.study.gpu_packs import LUNA16, PackedSet, pack_set, pack_slices, read_set, recut
 from pipelines.study.grid import FRACTIONS, cells_of
-from pipelines.study.paper import ON_GPU, Bench, config_print, keep_record
+from pipelines.study.paper import LABELLED, ON_GPU, Bench, config_print, keep_record
 from pipelines.study.paper_finetuned import Tuning, Unit, found_of, kept, rows_print, said_of, units
-from pipelines.study.paper_probes import PROBE, best_other
+from pipelines.study.paper_probes import best_other
 from pipelines.study.pretraining import pretrain_config, store_folder
 from pipelines.study.probes import probe
 from pipelines.study.records import Facts
+from pipelines.study.scores import PROBE
 from pipelines.study.targets import SETS, SetName, TargetSet
 
 log = logging.getLogger(__name__)
@@ -198,7 +208,7 @@ def _fine_tuning(at: _At, piece: Piece, packed: PackedSet) -> Tuning:
         config = finetune_config(unit.cell.protocol, unit.cell.seed, at.configs, "gpu")
         encoder, sha = _encoder(at, piece.arm)
         labels = labels_of(target, folds[unit.fold], unit.cell.fraction, unit.cell.draw)
-        made_of = {"encoder": sha, "config": config_print(config), "rows": rows_print(labels)}
+        made_of = _made_of(sha, target, config, labels)
 
         def tune(out: Path) -> Said:
             work = Work(Start(encoder, frame, sha, None), config, labels)
@@ -214,16 +224,19 @@ def _probing(at: _At, piece: Piece, packed: PackedSet) -> Tuning:
     encoder, sha = _encoder(at, piece.arm)
     encoder.to(make_fabric(at.device, "32-true").device)
     fit = probe(lung_features(encoder, target))
-    made_of = {"encoder": sha}
+    config = pretrain_config(piece.arm, configs=at.configs, scale="gpu")  # type: ignore[arg-type]
 
     def of(unit: Unit) -> tuple[Mapping[str, str], Callable[[Path], Said]]:
+        labels = labels_of(target, folds[unit.fold], unit.cell.fraction, unit.cell.draw)
+        made_of = _made_of(sha, target, config, labels)
+
         def tune(_out: Path) -> Said:
             began = time.monotonic()
-            labels = labels_of(target, folds[unit.fold], unit.cell.fraction, unit.cell.draw)
             fitted = fit(target, labels)
             return Said(
                 chance=[round(float(one), 5) for one in fitted.chance],
                 inner=fitted.inner,
+                groups=groups_of_rarer(target, labels.choose),
                 chosen=fitted.chosen,
                 labels=len(labels.all),
                 minutes=round((time.monotonic() - began) / 60, 3),
@@ -235,6 +248,16 @@ def _probing(at: _At, piece: Piece, packed: PackedSet) -> Tuning:
     return of
 
 
+def _made_of(sha: str, target: TargetSet, config: BaseModel, labels: Labels) -> dict[str, str]:
+    return {
+        "encoder": sha,
+        "frames": target.loaded.fingerprint,
+        "config": config_print(config),
+        "rows": rows_print(labels),
+        "scored": SCORED,
+    }
+
+
 def gather(targets: Mapping[SetName, TargetSet], records: Path, folder: Path) -> list[str]:
     """Make records of what pieces brought back; gives the arms and sets that are not whole yet.
 
@@ -244,7 +267,8 @@ def gather(targets: Mapping[SetName, TargetSet], records: Path, folder: Path) ->
         folder: what the pieces gave.
 
     Raises:
-        UsageError: when nothing came back, or its folds are not those of the data given.
+        UsageError: when nothing came back, its rows are not those of the data given, or its
+            answers are of several encoders or frames.
     """
     abouts = sorted(folder.glob("said/*/*/about.json"))
     if not abouts:
@@ -261,24 +285,40 @@ def gather(targets: Mapping[SetName, TargetSet], records: Path, folder: Path) ->
             log.warning("%s", lacking[-1])
             continue
         folds = cut(target, "blocked")
-        _must_be_of(folds, there, file.parent)
+        _must_be_of(target, folds, there, file.parent)
         about = json.loads(file.read_text(encoding="utf-8"))
         facts = _facts(arm, name, about, sum(one.minutes for one in there.values()))
         keep_record(records, ON_GPU, target, "blocked", found_of(there, folds), facts)
     return lacking
 
 
-def _must_be_of(folds: tuple[Fold, ...], said: Mapping[Unit, Said], folder: Path) -> None:
+def _must_be_of(
+    target: TargetSet, folds: tuple[Fold, ...], said: Mapping[Unit, Said], folder: Path
+) -> None:
+    first = next(iter(said.values())).of
     for unit, one in said.items():
-        if len(one.chance) != len(folds[unit.fold].score):
+        labels = labels_of(target, folds[unit.fold], unit.cell.fraction, unit.cell.draw)
+        if one.of.get("rows") != rows_print(labels):
             raise UsageError(
-                f"{folder / unit.file}: says {len(one.chance)} chances, and its fold has "
-                f"{len(folds[unit.fold].score)} images. Give the data that was packed."
+                f"{folder / unit.file}: was made of other images than fold {unit.fold} of "
+                f"{target.name} has. Give the data that was packed, or run the piece again."
+            )
+        differ = [name for name in ("encoder", "frames") if one.of.get(name) != first.get(name)]
+        if differ:
+            raise UsageError(
+                f"{folder / unit.file}: its {differ[0]} is another than that of the other answers. "
+                f"Run the pieces of this arm and set again, with one encoder and one pack."
             )
 
 
 def _facts(arm: str, name: str, about: Mapping[str, Any], minutes: float) -> Facts:
-    settings = {"pretraining": about["pretraining"], "features": "as on the CPU"}
+    labelled = {name: value for name, value in LABELLED.items() if name != "frame"}
+    settings = {
+        "pretraining": about["pretraining"],
+        "features": "as on the CPU",
+        "scored": SCORED,
+        **labelled,
+    }
     return Facts.now(
         minutes,
         about["device"],

@@ -36,6 +36,15 @@ the larger network."""
 WITH_TARGETS = "perlin-with-targets"
 """The arm whose second corpus holds a clinic's own images, without their labels."""
 
+LABELLED: Mapping[str, Any] = {
+    "frame": FRAME.model_dump(mode="json"),
+    "folds": FOLDS,
+    "gaps": dict(GAPS),
+    "draws": DRAWS,
+    "drawing": 2,  # raise it when a share of the labels is drawn otherwise
+}
+"""How what is labelled is cut and drawn: in the settings of every record."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -49,6 +58,7 @@ class Bench:
         imagenet: file of ImageNet weights of the user's; None for none.
         device: where networks run.
         sets: that were read already; None: they are read below `data`.
+        reads_sets: whether records may be held against the frames, which then must be read.
     """
 
     data: Path
@@ -58,6 +68,7 @@ class Bench:
     imagenet: Path | None = None
     device: str = "cpu"
     sets: Mapping[SetName, TargetSet] | None = None
+    reads_sets: bool = True
 
     @cached_property
     def targets(self) -> Mapping[SetName, TargetSet]:
@@ -74,6 +85,14 @@ class Bench:
             self._seen[name, view] = seen_as(self.targets[name], view)
         return self._seen[name, view]
 
+    def frames(self, name: SetName) -> dict[str, str]:
+        """The fingerprint of a set's frames, as a source of a record; empty if it is not read."""
+        return {"frames": self._fingerprints[name]} if self.reads_sets else {}
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {name: one.loaded.fingerprint for name, one in self.targets.items()}
+
     def run(self, arm: ArmName, corpus: Corpus = "luna16", fold: int | None = None) -> Path:
         """Folder of an arm's pretraining."""
         return run_folder(self.runs, arm, corpus, fold)
@@ -84,13 +103,7 @@ class Bench:
 
     def settings(self, arm: ArmName, corpus: Corpus = "luna16") -> dict[str, Any]:
         """How an arm's encoder is made, and how what it sees is cut: a record's settings."""
-        about: dict[str, Any] = {
-            "corpus": corpus,
-            "frame": FRAME.model_dump(mode="json"),
-            "folds": FOLDS,
-            "gaps": dict(GAPS),
-            "draws": DRAWS,
-        }
+        about: dict[str, Any] = {"corpus": corpus, **LABELLED}
         if arm == "imagenet":
             return about | {"pretraining": "supervised on ImageNet, weights of the user's"}
         config = pretrain_config(arm, configs=self.configs)
@@ -100,7 +113,8 @@ class Bench:
 def stands(file: Path, sources: Mapping[str, str], settings: Mapping[str, Any]) -> str:
     """Why a record is not one of these sources and settings, in words; empty where it is.
 
-    Entries of the record that are not asked for may say anything.
+    Entries of the record that are not asked for may say anything: without the sets' frames, as in
+    a dry run, a record of other frames is not found out.
     """
     if not file.is_file():
         return "no record yet"

@@ -16,9 +16,10 @@ from threadpoolctl import threadpool_limits
 from covidssl.files import write_text
 from covidssl.progress import track
 from covidssl.quality.folds import Fold
+from covidssl.selection import LEAST_GROUPS
 from covidssl.starting import start_from
 from pipelines.study.arms import ArmName
-from pipelines.study.finetuning import PROTOCOLS, Said, Work, fine_tune, finetune_config
+from pipelines.study.finetuning import PROTOCOLS, SCORED, Said, Work, fine_tune, finetune_config
 from pipelines.study.folds import FOLDS, Labels, cut, labels_of
 from pipelines.study.grid import FRACTIONS
 from pipelines.study.paper import (
@@ -31,7 +32,7 @@ from pipelines.study.paper import (
     stands,
 )
 from pipelines.study.records import Cell, Facts, Found, file_word
-from pipelines.study.targets import FRAME, SETS, TargetSet
+from pipelines.study.targets import FRAME, SetName, TargetSet
 
 log = logging.getLogger(__name__)
 
@@ -63,38 +64,33 @@ def units() -> list[Unit]:
     return [Unit(cell, fold) for cell in cells for fold in range(FOLDS)]
 
 
-def fine_tuned_left(bench: Bench, arm: ArmName) -> str:
-    """Why the fine-tuned models of an arm are still to do."""
+def fine_tuned_left(bench: Bench, arm: ArmName, name: SetName) -> str:
+    """Why the fine-tuned models of an arm on a set are still to do."""
     sha = bench.encoder(arm)
     if not sha:
         return "no encoder yet"
-    for name in SETS:
-        file = file_of(bench, FINE_TUNED, (name, "blocked", "plain", arm))
-        reason = stands(file, {"encoder": sha}, _settings(bench, arm))
-        if reason:
-            return reason
-    return ""
+    file = file_of(bench, FINE_TUNED, (name, "blocked", "plain", arm))
+    return stands(file, {"encoder": sha, **bench.frames(name)}, _settings(bench, arm))
 
 
-def run_fine_tuned(bench: Bench, arm: ArmName) -> None:
-    """Fine-tune an arm on both sets; what was done before with the same encoder is kept."""
-    for name in SETS:
-        target = bench.seen(name, "plain")
-        folder = bench.runs / "fine-tuned" / arm / name
-        folds = cut(target, "blocked")
-        with threadpool_limits(1):
-            said = said_of(units(), name, folder, _tuning(bench, arm, target, folds))
-        facts = Facts.now(
-            sum(one.minutes for one in said.values()),
-            bench.device,
-            set_name=name,
-            split="blocked",
-            view="plain",
-            arm=arm,
-            sources={"encoder": bench.encoder(arm), "frames": target.loaded.fingerprint},
-            settings={**_settings(bench, arm), "machine": machine()},
-        )
-        keep_record(bench.records, FINE_TUNED, target, "blocked", found_of(said, folds), facts)
+def run_fine_tuned(bench: Bench, arm: ArmName, name: SetName) -> None:
+    """Fine-tune an arm on a set; what was done before with the same encoder is kept."""
+    target = bench.seen(name, "plain")
+    folder = bench.runs / "fine-tuned" / arm / name
+    folds = cut(target, "blocked")
+    with threadpool_limits(1):
+        said = said_of(units(), name, folder, _tuning(bench, arm, target, folds))
+    facts = Facts.now(
+        sum(one.minutes for one in said.values()),
+        bench.device,
+        set_name=name,
+        split="blocked",
+        view="plain",
+        arm=arm,
+        sources={"encoder": bench.encoder(arm), "frames": target.loaded.fingerprint},
+        settings={**_settings(bench, arm), "machine": machine()},
+    )
+    keep_record(bench.records, FINE_TUNED, target, "blocked", found_of(said, folds), facts)
 
 
 def rows_print(labels: Labels) -> str:
@@ -122,6 +118,7 @@ def _tuning(bench: Bench, arm: ArmName, target: TargetSet, folds: Sequence[Fold]
             "encoder": sha,
             "frames": frames,
             "config": config_print(config),
+            "scored": SCORED,
             "rows": rows_print(labels),
         }
 
@@ -151,7 +148,10 @@ def said_of(every: Sequence[Unit], name: str, folder: Path, tuning: Tuning) -> d
 
 
 def found_of(said: Mapping[Unit, Said], folds: Sequence[Fold]) -> dict[Cell, Found]:
-    """Out-of-fold answers of each cell, from those of its folds."""
+    """Out-of-fold answers of each cell, from those of its folds.
+
+    Where too few groups chose, the inner score is not a number, and nothing is chosen by it.
+    """
     count = sum(len(fold.score) for fold in folds)
     found = {}
     for cell in dict.fromkeys(unit.cell for unit in said):
@@ -159,7 +159,7 @@ def found_of(said: Mapping[Unit, Said], folds: Sequence[Fold]) -> dict[Cell, Fou
         chance = np.full(count, np.nan)
         for fold, one in zip(folds, own, strict=True):
             chance[fold.score] = one.chance
-        inners = tuple(one.inner for one in own)
+        inners = tuple(one.inner if one.groups >= LEAST_GROUPS else np.nan for one in own)
         labels = float(np.mean([one.labels for one in own]))
         words = tuple(one.chosen for one in own)
         found[cell] = Found(chance, labels, float(np.mean(inners)), words, inners)
@@ -179,4 +179,4 @@ def _settings(bench: Bench, arm: ArmName) -> dict[str, Any]:
         protocol: finetune_config(protocol, 0, bench.configs).model_dump(mode="json")
         for protocol in PROTOCOLS
     }
-    return bench.settings(arm) | {"protocols": protocols, "seeds": SEEDS}
+    return bench.settings(arm) | {"protocols": protocols, "seeds": SEEDS, "scored": SCORED}

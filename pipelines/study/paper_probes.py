@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 from covidssl.progress import track
 from pipelines.study.arms import PRETEXTS, ArmName
 from pipelines.study.features import feature_file, kept_features
-from pipelines.study.folds import FOLDS, GAPS, SPLITS, Labels, SplitName, cut
-from pipelines.study.grid import DRAWS, FRACTIONS, cells_of, found_by
+from pipelines.study.folds import FOLDS, SPLITS, Labels, SplitName, cut
+from pipelines.study.grid import FRACTIONS, cells_of, found_by
 from pipelines.study.paper import (
+    LABELLED,
     PROBES,
     WITH_TARGETS,
     Bench,
@@ -28,12 +29,13 @@ from pipelines.study.paper import (
 from pipelines.study.pretraining import encoder_of, minutes_of
 from pipelines.study.probes import RIVALS, STRENGTHS, Fit, Fitted, probe
 from pipelines.study.records import Facts, read_record
-from pipelines.study.targets import FRAME, SETS, VIEWS, SetName, TargetSet, View
+from pipelines.study.scores import PROBE
+from pipelines.study.targets import SETS, VIEWS, SetName, TargetSet, View
 
 log = logging.getLogger(__name__)
 
-PROBE = "probe"
 _ASKED = "all levels, mean and deviation inside the lungs"
+_RIVAL_FEATURES = 1  # raise it when thumbnails, histograms or sizes are taken otherwise
 
 
 def _places(splits: tuple[SplitName, ...] = SPLITS) -> Iterator[tuple[SetName, SplitName, View]]:
@@ -49,9 +51,9 @@ def probes_left(bench: Bench, arm: ArmName) -> str:
     if not sha:
         return "no encoder yet"
     for place in _places():
-        reason = stands(
-            file_of(bench, PROBES, (*place, arm)), {"encoder": sha}, _probe_settings(bench, arm)
-        )
+        sources = {"encoder": sha, **bench.frames(place[0])}
+        file = file_of(bench, PROBES, (*place, arm))
+        reason = stands(file, sources, _probe_settings(bench, arm))
         if reason:
             return reason
     return ""
@@ -61,9 +63,9 @@ def run_probes(bench: Bench, arm: ArmName) -> None:
     """Probe an arm's frozen encoder on all sets, splits and views; a record each."""
     pretrained = encoder_of(bench.run(arm))
     settings = _probe_settings(bench, arm)
-    sources = {"encoder": pretrained.sha256}
     for place in _places():
         name, split, view = place
+        sources = {"encoder": pretrained.sha256, **bench.frames(name)}
         if not stands(file_of(bench, PROBES, (*place, arm)), sources, settings):
             continue
         target = bench.seen(name, view)
@@ -75,13 +77,13 @@ def run_probes(bench: Bench, arm: ArmName) -> None:
 
 def with_targets_left(bench: Bench) -> str:
     """Why the probes of the second corpus are still to do."""
-    sources = _fold_encoders(bench)
-    if not all(sources.values()):
+    encoders = _fold_encoders(bench)
+    if not all(encoders.values()):
         return "not all encoders are there yet"
     for place in _places(("blocked",)):
-        reason = stands(
-            file_of(bench, PROBES, (*place, WITH_TARGETS)), sources, _with_targets_settings(bench)
-        )
+        sources = encoders | bench.frames(place[0])
+        file = file_of(bench, PROBES, (*place, WITH_TARGETS))
+        reason = stands(file, sources, _with_targets_settings(bench))
         if reason:
             return reason
     return ""
@@ -89,13 +91,14 @@ def with_targets_left(bench: Bench) -> str:
 
 def run_with_targets(bench: Bench) -> None:
     """Probe each fold with the encoder that has seen nothing of it."""
-    sources, settings = _fold_encoders(bench), _with_targets_settings(bench)
+    encoders, settings = _fold_encoders(bench), _with_targets_settings(bench)
     own_minutes = [
         minutes_of(bench.run("perlin", "luna16-and-targets", fold)) for fold in range(FOLDS)
     ]
     minutes = sum(one or 0.0 for one in own_minutes)
     for place in _places(("blocked",)):
         name, split, view = place
+        sources = encoders | bench.frames(name)
         if not stands(file_of(bench, PROBES, (*place, WITH_TARGETS)), sources, settings):
             continue
         target = bench.seen(name, view)
@@ -126,7 +129,7 @@ def rivals_left(bench: Bench) -> str:
     for name, split, view in _places():
         for rival in _rivals_of(view):
             file = file_of(bench, PROBES, (name, split, view, rival))
-            reason = stands(file, {}, _rival_settings())
+            reason = stands(file, bench.frames(name), _rival_settings())
             if reason:
                 return reason
     return ""
@@ -137,9 +140,10 @@ def run_rivals(bench: Bench) -> None:
     for name, split, view in _places():
         for rival, fit in _rivals_of(view).items():
             file = file_of(bench, PROBES, (name, split, view, rival))
-            if stands(file, {}, _rival_settings()):
+            sources, settings = bench.frames(name), _rival_settings()
+            if stands(file, sources, settings):
                 target = bench.seen(name, view)
-                _keep(bench, (target, split, view), _Row(rival, fit, {}, _rival_settings()))
+                _keep(bench, (target, split, view), _Row(rival, fit, sources, settings))
 
 
 def best_other(bench: Bench) -> ArmName:
@@ -162,12 +166,7 @@ def _rivals_of(view: View) -> Mapping[str, Callable[..., Fitted]]:
 
 
 def _rival_settings() -> dict[str, Any]:
-    return {
-        "frame": FRAME.model_dump(mode="json"),
-        "folds": FOLDS,
-        "gaps": dict(GAPS),
-        "draws": DRAWS,
-    }
+    return {**LABELLED, "features": _RIVAL_FEATURES}
 
 
 def _probe_settings(bench: Bench, arm: ArmName) -> dict[str, Any]:

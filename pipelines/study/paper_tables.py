@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,21 +11,36 @@ from pipelines.study.arms import OURS
 from pipelines.study.documents import Block
 from pipelines.study.paper import FINE_TUNED, ON_GPU, PROBES
 from pipelines.study.paper_targets import margins_table, targets_table
-from pipelines.study.records import Found, Record, read_records
-from pipelines.study.scores import LIMITS, METRIC_WORDS, METRICS, Compared, against, pooled
-from pipelines.study.standing import Field, Standing, field_of, only_probes, words_of
+from pipelines.study.records import Found, read_records
+from pipelines.study.scores import (
+    LIMITS,
+    METRIC_WORDS,
+    METRICS,
+    PROBE,
+    TESTED,
+    by_draws,
+    difference,
+    mean_of_folds,
+    p_value,
+    pooled,
+)
+from pipelines.study.standing import Field, field_of, flat, words_of
 from pipelines.study.table_text import (
     difference_text,
     estimate_text,
     fraction_text,
     markdown_table,
     p_text,
+    signed_range_text,
 )
 from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS
 
 PAGE = Path("reproduction.md")
 SHARES = (1.0, 0.1)
 FROZEN = "frozen probe"
+SINGLE = "single draws"
+_COMPARED_HEAD = ("ours / this: compared", "draws of both", "AUROC, ours less this", SINGLE,
+                  "p (Holm)")  # fmt: skip
 NO_IMAGENET = (
     "ImageNet, supervised: not run. Its weights are not part of this project; "
     "`--imagenet FILE` takes torchvision's file."
@@ -52,83 +67,68 @@ def paper_table(records: Path, set_name: str) -> str:
     if field is None:
         return ""
     parts = [_share_table(field, fraction) for fraction in SHARES]
-    notes = [LIMITS]
+    notes = [LIMITS, TESTED]
     if "imagenet" not in field.records:
         notes.append(NO_IMAGENET)
     if field.torn:
         notes.append(
-            f"Left out, since they are of another encoder than the probes: the fine-tuned models "
-            f"of {', '.join(map(words_of, field.torn))}."
+            f"Left out, since they are of another encoder or of other frames than the probes: the "
+            f"fine-tuned models of {', '.join(map(words_of, field.torn))}."
         )
     return "\n\n".join([*parts, *notes])
 
 
 def _share_table(field: Field, fraction: float) -> str:
     standings = {arm: field.standing(arm, fraction) for arm in [*field.learnt, *field.rivals]}
-    compared = _against_ours(field, standings, fraction)
+    compared = _against_ours(field, list(standings), fraction)
+    blank = [""] * (len(_COMPARED_HEAD) - (fraction == 1.0))
     rows = []
     for arm, standing in standings.items():
-        how = "" if arm in field.rivals else _protocols(standing)
-        founds = field.founds(standing, fraction)
-        rows.append([words_of(arm), how, *_scores(field, founds), *_beside(compared.get(arm))])
+        how = "" if arm in field.rivals else _protocols(standing.protocols)
+        own = _scores(field, field.founds(standing, fraction))
+        rows.append([words_of(arm), how, *own, *compared.get(arm, blank)])
         if arm in field.learnt and how != FROZEN:
-            frozen = _frozen(field.records[arm], fraction)
-            rows.append([words_of(arm), FROZEN, *_scores(field, frozen), "", ""])
-    head = ["arm", "labels used by", *METRIC_WORDS.values(), "AUROC, ours less this", "p (Holm)"]
+            frozen = field.founds(field.frozen(arm, fraction), fraction)
+            rows.append([words_of(arm), FROZEN, *_scores(field, frozen), *blank])
+    beside = [one for one in _COMPARED_HEAD if fraction < 1.0 or one != SINGLE]
+    head = ["arm", "labels used by", "draws", *METRIC_WORDS.values(), "AUROC, mean of folds"]
     first = next(iter(standings.values())).record.cells
     labels = round(next(iter(first.values())).labels)
     title = f"**{fraction_text(fraction)} of the labels** (some {labels} images a fold)"
-    return f"{title}\n\n{markdown_table(head, rows, words=2)}"
+    return f"{title}\n\n{markdown_table([*head, *beside], rows, words=2)}"
 
 
-def _against_ours(
-    field: Field, standings: dict[str, Standing], fraction: float
-) -> dict[str, Compared]:
-    """Ours against each other arm and rival, on the draws that both were given."""
-    if OURS not in standings:
+def _against_ours(field: Field, arms: Sequence[str], fraction: float) -> dict[str, list[str]]:
+    """Ours against each other arm and rival, on the draws that both were given, in cells."""
+    if OURS not in arms:
         return {}
-    by_draws: dict[frozenset[int], dict[str, list[Found]]] = {}
-    for arm, standing in standings.items():
-        if arm != OURS:
-            draws = standings[OURS].draws & standing.draws
-            own = field.founds(standing, fraction, draws)
-            by_draws.setdefault(draws, {})[arm] = own
-    return _holm_over_all(field, standings[OURS], by_draws, fraction)
+    pairs = {arm: field.paired(OURS, arm, fraction) for arm in arms if arm != OURS}
+    corrected = holm([p_value(field.images, *pair.flat) for pair in pairs.values()])
+    rows = {}
+    for (arm, pair), p in zip(pairs.items(), corrected, strict=True):
+        one, other = map(_protocols, pair.protocols)
+        how = one if arm in field.rivals or one == other else f"{one} / {other}"
+        row = [how, str(len(pair.one)), difference_text(difference(field.images, *pair.flat))]
+        if fraction < 1.0:
+            row.append(signed_range_text(by_draws(field.images, pair.one, pair.other)))
+        rows[arm] = [*row, p_text(float(p))]
+    return rows
 
 
-def _holm_over_all(
-    field: Field,
-    ours: Standing,
-    by_draws: dict[frozenset[int], dict[str, list[Found]]],
-    fraction: float,
-) -> dict[str, Compared]:
-    found: dict[str, Compared] = {}
-    for draws, others in by_draws.items():
-        found |= against(field.images, field.founds(ours, fraction, draws), others)
-    corrected = holm([one.p_value for one in found.values()])
-    return {
-        arm: one._replace(corrected=float(p))
-        for (arm, one), p in zip(found.items(), corrected, strict=True)
-    }
+def _scores(field: Field, founds: Mapping[int, Sequence[Found]]) -> list[str]:
+    """Number of draws, metrics, mean of folds."""
+    own = flat(founds)
+    scores = [pooled(field.images, own, metric) for metric in METRICS]
+    scores.append(mean_of_folds(field.images, own))
+    return [str(len(founds)), *map(estimate_text, scores)]
 
 
-def _scores(field: Field, founds: Sequence[Found]) -> list[str]:
-    return [estimate_text(pooled(field.images, founds, metric)) for metric in METRICS]
+def _protocols(protocols: Sequence[str]) -> str:
+    return ", ".join(FROZEN if one == PROBE else one for one in protocols)
 
 
-def _beside(compared: Compared | None) -> list[str]:
-    if compared is None:
-        return ["", ""]
-    return [difference_text(compared.difference), p_text(compared.corrected)]
-
-
-def _protocols(standing: Standing) -> str:
-    return ", ".join(FROZEN if one == "probe" else one for one in standing.protocols)
-
-
-def _frozen(record: Record, fraction: float) -> list[Found]:
-    cells = only_probes(record).cells
-    return [cells[cell] for cell in sorted(cells) if cell.fraction == fraction]
+def _frozen(field: Field, arm: str, fraction: float) -> list[Found]:
+    return flat(field.founds(field.frozen(arm, fraction), fraction))
 
 
 def random_table(records: Path) -> str:
@@ -145,7 +145,7 @@ def random_table(records: Path) -> str:
             if arm not in blocked.records:
                 continue
             cells = [
-                estimate_text(pooled(field.images, _frozen(field.records[arm], 1.0), metric))
+                estimate_text(pooled(field.images, _frozen(field, arm, 1.0), metric))
                 for field in (random, blocked)
                 for metric in metrics
             ]
@@ -169,7 +169,7 @@ def ranked_table(records: Path) -> str:
             if any(arm not in field.records for field in whole):
                 continue
             cells = [
-                estimate_text(pooled(field.images, _frozen(field.records[arm], share)))
+                estimate_text(pooled(field.images, _frozen(field, arm, share)))
                 for share in SHARES
                 for field in whole
             ]
@@ -189,7 +189,7 @@ def gpu_table(records: Path) -> str:
         if field is None:
             continue
         parts += [f"{WORDS[name]}. {_share_table(field, fraction)}" for fraction in SHARES]
-    return "\n\n".join([*parts, LIMITS]) if parts else ""
+    return "\n\n".join([*parts, LIMITS, TESTED]) if parts else ""
 
 
 def time_table(records: Path) -> str:

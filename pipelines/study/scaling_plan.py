@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from covidssl.experiments import PretrainConfig
 from pipelines.study.arms import NOTHING, OURS, ArmName
+from pipelines.study.frozen import Made, settings_of
 from pipelines.study.pretraining import CONFIGS, pretrain_config, run_folder, store_folder
 
-SEEDS = (0, 1)
-"""Of weights, draws and which scans are in a subset."""
+SEEDS, SLICES_SEEDS = (0, 1), (0,)
+"""Of weights, draws and which scans are in a subset: of the steps, and of the slices, which are
+pretrained once each so that all fits two hours on two cores."""
+
+FRACTIONS = (0.1, 1.0)
+"""Of the labels, at which probes are asked."""
 
 SLICES = (50, 100, 250, 500)
 """Slices drawn; beside them all that the corpus has."""
@@ -37,6 +41,11 @@ class Point(NamedTuple):
     arm: str
     slices: int | None
     steps: int
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of its pretrainings."""
+        return SEEDS if self.slices is None else SLICES_SEEDS
 
 
 def points(configs: Path = CONFIGS) -> list[Point]:
@@ -100,6 +109,35 @@ def store_of(runs: Path, point: Point, seed: int) -> Path:
     return whole.with_name(f"{whole.name}-{point.slices}-slices-seed-{seed}")
 
 
+def is_shared(point: Point, seed: int, configs: Path = CONFIGS) -> bool:
+    """Whether a pretraining is that of the comparison, which is done where that was run."""
+    return seed == 0 and point.slices is None and point.steps in (0, step_counts(configs)[-1])
+
+
+def made(runs: Path, point: Point, configs: Path = CONFIGS) -> list[Made]:
+    """The pretrainings of a point, a seed each."""
+    return [
+        Made(
+            run_of(runs, point, seed, configs),
+            config_of(point, seed, configs),
+            store_of(runs, point, seed),
+            f"encoder of seed {seed}",
+        )
+        for seed in point.seeds
+    ]
+
+
+def settings(point: Point, configs: Path = CONFIGS) -> dict[str, Any]:
+    """What a record of a point says of how it was made: a record of other settings is no point."""
+    on = []
+    if point.steps:
+        on = ["steps"] if point.slices is None else []
+        on += ["slices"] if point.steps == slices_steps(configs) else []
+    about = settings_of(made(Path(), point, configs), FRACTIONS)
+    own = {"steps": point.steps, "seeds": list(point.seeds), "lines": on}
+    return about | own | {"asked for": point.slices or "all"}
+
+
 def pretraining_minutes(point: Point, configs: Path = CONFIGS) -> float:
     """Minutes of one seed on one thread."""
     config = config_of(point, 0, configs)
@@ -108,6 +146,6 @@ def pretraining_minutes(point: Point, configs: Path = CONFIGS) -> float:
     return (images / _IMAGES_A_SECOND + prepared) / 60 + 0.5
 
 
-def asking_minutes(seeds: Sequence[int] = SEEDS) -> float:
+def asking_minutes(point: Point) -> float:
     """Minutes to ask a point's encoders about both sets and views, on one thread."""
-    return _ASKED_MINUTES * len(seeds)
+    return _ASKED_MINUTES * len(point.seeds)

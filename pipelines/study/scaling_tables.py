@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from covidssl.metrics import Estimate
 from covidssl.metrics.resampling import interval
@@ -14,6 +15,7 @@ from pipelines.study.curves import Curve, curve_of
 from pipelines.study.frozen import Question
 from pipelines.study.power_law import next_point, predict_last
 from pipelines.study.records import Found, Images, Record, read_images, read_record
+from pipelines.study.scaling_plan import FRACTIONS, points, settings
 from pipelines.study.scores import LIMITS, each, pooled
 from pipelines.study.table_text import (
     difference_text,
@@ -29,7 +31,6 @@ STUDY = "scaling"
 """Folder of its records."""
 
 SPLIT = "blocked"
-FRACTIONS = (0.1, 1.0)
 AMOUNTS = ("slices", "steps")
 
 
@@ -126,10 +127,11 @@ def answer(records: Path) -> str:
 
 
 def made_table(records: Path) -> str:
-    """How long the records were in the making."""
-    found = [record for record in _every(records)]
+    """How long the records were in the making, and which of the folder are left out."""
+    found, left_out = _sorted(records)
+    said = [f"Left out of all tables and figures: {one}." for one in left_out]
     if not found:
-        return ""
+        return "\n".join(said)
     rows = []
     for arm in dict.fromkeys(record.facts.arm for record in found):
         own = [record.facts for record in found if record.facts.arm == arm]
@@ -146,7 +148,7 @@ def made_table(records: Path) -> str:
             ]
         )
     head = ["point", "slices, a seed each", "steps", "SHA-256 of the encoders", "minutes of probes"]
-    return markdown_table(head, rows, 1)
+    return "\n\n".join([markdown_table(head, rows, 1), *said])
 
 
 def _grown(curve: Curve, amount: str) -> str:
@@ -161,7 +163,7 @@ def _grown(curve: Curve, amount: str) -> str:
 def _line(records: Path, amount: str, name: SetName, view: View, share: float) -> Line | None:
     own: dict[float, Record] = {}
     nothing = None
-    for record in _every(records):
+    for record in _sorted(records)[0]:
         facts = record.facts
         if (facts.set_name, facts.view) != (name, view):
             continue
@@ -172,6 +174,10 @@ def _line(records: Path, amount: str, name: SetName, view: View, share: float) -
     if len(own) < 2:
         return None
     images = read_images(records, name, SPLIT)
+    # A point of fewer seeds would be compared by another seed as much as by its amount.
+    seeds = set.intersection(*({cell.seed for cell in record.cells} for record in own.values()))
+    own = {number: _of_seeds(record, seeds) for number, record in own.items()}
+    nothing = None if nothing is None else _of_seeds(nothing, seeds)
     founds = {number: _founds(record, share) for number, record in own.items()}
     return Line(
         name,
@@ -208,9 +214,40 @@ def _by_seed(images: Images, record: Record, share: float) -> str:
     return range_text(means)
 
 
-def _every(records: Path) -> Iterator[Record]:
+def _of_seeds(record: Record, seeds: set[int]) -> Record:
+    cells = {cell: found for cell, found in record.cells.items() if cell.seed in seeds}
+    return Record(record.facts, cells)
+
+
+@lru_cache(maxsize=1)
+def _planned() -> dict[str, dict[str, Any]]:
+    """Settings of every record of the plan as it stands, by its file's name."""
+    found = {}
+    for point in points():
+        now = json.loads(json.dumps(settings(point)))
+        for name in SETS:
+            for view in VIEWS:
+                found[question(name, view, point.arm).file] = now
+    return found
+
+
+def _sorted(records: Path) -> tuple[list[Record], list[str]]:
+    """Records of the plan as it stands, and the other files of the folder with the reason."""
+    planned = _planned()
+    found, left_out = [], []
     for file in sorted((records / STUDY).glob("*.parquet")):
-        yield _read(file, file.stat().st_mtime_ns)
+        now = planned.get(file.name)
+        if now is None:
+            left_out.append(f"`{file.name}` (no point of the plan)")
+            continue
+        record = _read(file, file.stat().st_mtime_ns)
+        held = record.facts.settings
+        other = [name for name, value in now.items() if held.get(name) != value]
+        if other:
+            left_out.append(f"`{file.name}` (made with another {', '.join(other)})")
+        else:
+            found.append(record)
+    return found, left_out
 
 
 @lru_cache(maxsize=128)

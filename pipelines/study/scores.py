@@ -52,9 +52,14 @@ LIMITS = (
 
 TESTED = (
     "p: two-sided, of the difference over its standard error (the deviation over the same 1000 "
-    "resamples of groups; Student's t), corrected by Holm for the rows of one table."
+    "resamples of groups; Student's t), corrected by Holm for the rows of one table. It is that of "
+    "these draws of the labels and of one pretraining an arm: others may give another. Single "
+    "draws: the lowest and the highest difference over the draws, each alone."
 )
 """To be said below a table with p-values, after `LIMITS`."""
+
+PROBE = "probe"
+"""The protocol that stands where too few groups are there to choose on."""
 
 
 class Compared(NamedTuple):
@@ -75,12 +80,17 @@ class AtBest(NamedTuple):
     """An arm under the protocol that its inner validation prefers.
 
     Attributes:
-        founds: what is said of each image, an entry a draw and seed.
-        protocols: the protocol of each fold.
+        by_draw: what is said of each image, by draw; an entry a seed, as many for each draw.
+        protocols: the protocol of each fold, draw after draw.
     """
 
-    founds: tuple[Found, ...]
+    by_draw: dict[int, tuple[Found, ...]]
     protocols: tuple[str, ...]
+
+    @property
+    def founds(self) -> list[Found]:
+        """Those of all draws."""
+        return [one for own in self.by_draw.values() for one in own]
 
 
 def pooled(images: Images, founds: Sequence[Found], metric: Metric = "auroc") -> Estimate:
@@ -126,6 +136,23 @@ def difference(
     """
     values = _differences(images, a, b, metric)
     return interval(float(values[0]), values[1:])
+
+
+def by_draws(
+    images: Images,
+    a: Mapping[int, Sequence[Found]],
+    b: Mapping[int, Sequence[Found]],
+    metric: Metric = "auroc",
+) -> tuple[float, ...]:
+    """The difference of a and b on every draw of labels alone: does it hang on one of them?
+
+    Args:
+        images: of the set.
+        a, b: answers of both models by draw, of the same draws.
+        metric: what is compared.
+    """
+    means = [[np.mean(each(images, of[draw], metric)) for of in (a, b)] for draw in sorted(a)]
+    return tuple(float(one - other) for one, other in means)
 
 
 def p_value(
@@ -189,31 +216,15 @@ def founds_of(
     return [record.cells[cell] for cell in _cells(record, protocol, fraction, draws)]
 
 
-def best_protocol(record: Record, fraction: float) -> str:
-    """The protocol of the highest inner score in the mean over draws, seeds and folds.
-
-    The score itself has no part in it. But what chooses in one fold is scored in another: in the
-    mean over folds the choice has seen every label, if only among a few protocols. `at_its_best`
-    chooses in each fold by its own labels alone, and is what a claim should rest on.
-
-    Raises:
-        DataError: when the record has no cell of that share.
-    """
-    inner = {
-        protocol: float(np.mean([found.inner for found in founds_of(record, protocol, fraction)]))
-        for protocol in protocols_of(record, fraction)
-    }
-    return max(inner, key=lambda protocol: inner[protocol])
-
-
 def at_its_best(
     record: Record, images: Images, fraction: float, draws: Collection[int] | None = None
 ) -> AtBest:
-    """An arm whose protocol was chosen anew in every fold, by that fold's inner score.
+    """An arm whose protocol was chosen anew in every fold of every draw, by its inner score there.
 
     No label of a fold that is scored has a part in the choice that is scored there. The inner score
-    is the mean over draws and seeds; where protocols have different numbers of them, each still
-    counts the same.
+    is the mean over seeds; where protocols have different numbers of them, each still counts the
+    same. Where an inner score is not a number, since too few groups were there to choose on,
+    nothing is chosen and the frozen probe stands; it also stands where scores are equal.
 
     Args:
         record: of the arm.
@@ -224,22 +235,25 @@ def at_its_best(
     Raises:
         DataError: when the record has no cell of that share, or a cell lacks inner scores by fold.
     """
-    cells = {
-        protocol: _cells(record, protocol, fraction, draws)
-        for protocol in protocols_of(record, fraction)
-    }
-    inner = {
-        protocol: np.mean([_inners(record, cell, images) for cell in own], axis=0)
-        for protocol, own in cells.items()
-    }
-    folds = range(int(images.fold.max()) + 1)
-    best = [max(inner, key=lambda protocol: float(inner[protocol][fold])) for fold in folds]
-    count = lcm(*(len(cells[protocol]) for protocol in best))
-    founds = []
-    for number in range(count):
-        taken = [record.cells[cells[one][number % len(cells[one])]] for one in best]
-        founds.append(_of_folds(taken, best, images))
-    return AtBest(tuple(founds), tuple(best))
+    cells: dict[int, dict[str, list[Cell]]] = {}
+    for protocol in protocols_of(record, fraction):
+        for cell in _cells(record, protocol, fraction, None):
+            if draws is None or cell.draw in draws:
+                cells.setdefault(cell.draw, {}).setdefault(protocol, []).append(cell)
+    if not cells:
+        raise DataError(
+            f"{record.facts.file}: no model of draws {sorted(draws or ())} is recorded."
+        )
+    best = {draw: _preferred(record, images, own) for draw, own in sorted(cells.items())}
+    count = lcm(*(len(cells[draw][one]) for draw, own in best.items() for one in own))
+    founds = {}
+    for draw, own in best.items():
+        of = [[record.cells[cell] for cell in cells[draw][one]] for one in own]
+        founds[draw] = tuple(
+            _of_folds([seeds[number % len(seeds)] for seeds in of], own, images)
+            for number in range(count)
+        )
+    return AtBest(founds, tuple(one for own in best.values() for one in own))
 
 
 def protocols_of(record: Record, fraction: float) -> tuple[str, ...]:
@@ -272,6 +286,25 @@ def _cells(
             f"is recorded. It holds: {', '.join(cell.column for cell in record.cells)}."
         )
     return found
+
+
+def _preferred(
+    record: Record, images: Images, cells: Mapping[str, Sequence[Cell]]
+) -> tuple[str, ...]:
+    """Of one draw, the protocol of each fold."""
+    inner = {
+        protocol: np.mean([_inners(record, cell, images) for cell in own], axis=0)
+        for protocol, own in cells.items()
+    }
+    stands = PROBE if PROBE in inner else next(iter(inner))
+    best = []
+    for fold in range(int(images.fold.max()) + 1):
+        of = {protocol: float(values[fold]) for protocol, values in inner.items()}
+        if any(np.isnan(list(of.values()))):
+            best.append(stands)
+        else:
+            best.append(max(of, key=lambda one, of=of: (of[one], one == stands)))  # type: ignore[misc]
+    return tuple(best)
 
 
 def _inners(record: Record, cell: Cell, images: Images) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +11,9 @@ import numpy as np
 
 from pipelines.study.arms import COMPARED, PRETEXTS, in_words
 from pipelines.study.paper import FINE_TUNED, PROBES, WITH_TARGETS
-from pipelines.study.paper_probes import PROBE
 from pipelines.study.probes import RIVALS
 from pipelines.study.records import Found, Images, Record, read_images, read_records
-from pipelines.study.scores import at_its_best
+from pipelines.study.scores import PROBE, at_its_best
 
 LEARNT: tuple[str, ...] = (*COMPARED, WITH_TARGETS, "imagenet")
 """Arms with an encoder, in the order of tables."""
@@ -36,6 +35,24 @@ class Standing(NamedTuple):
     protocols: tuple[str, ...]
 
 
+class Pair(NamedTuple):
+    """Two arms on the same draws of the labels.
+
+    Attributes:
+        one, other: what they say, by draw.
+        protocols: of both, each once.
+    """
+
+    one: dict[int, tuple[Found, ...]]
+    other: dict[int, tuple[Found, ...]]
+    protocols: tuple[tuple[str, ...], tuple[str, ...]]
+
+    @property
+    def flat(self) -> tuple[list[Found], list[Found]]:
+        """What they say, in one list each."""
+        return flat(self.one), flat(self.other)
+
+
 @dataclass(frozen=True)
 class Field:
     """All arms of one set, split and view.
@@ -43,7 +60,8 @@ class Field:
     Attributes:
         images: label, group and fold of each image.
         records: by arm; frozen probes and fine-tuned models together.
-        torn: arms whose fine-tuned models are of another encoder than their probes, and left out.
+        torn: arms whose fine-tuned models are of another encoder or of other frames than their
+            probes, and left out.
     """
 
     images: Images
@@ -51,10 +69,10 @@ class Field:
     torn: tuple[str, ...]
 
     def standing(self, arm: str, fraction: float) -> Standing:
-        """An arm's best at a share of the labels, chosen in every fold by that fold's own labels.
+        """An arm's best at a share of the labels, chosen by the labels of each fold and draw alone.
 
         Protocols are compared on the draws of labels that all of them were given. Where the frozen
-        probe is preferred in every fold, all of its draws count.
+        probe is preferred everywhere, all of its draws count.
         """
         record = _of(self.records[arm], fraction)
         by_protocol: dict[str, set[int]] = {}
@@ -65,27 +83,44 @@ class Field:
         protocols = tuple(dict.fromkeys(best.protocols))
         if protocols != (PROBE,):
             return Standing(record, draws, protocols)
-        frozen = only_probes(record)
-        return Standing(frozen, frozenset(cell.draw for cell in frozen.cells), protocols)
+        return self.frozen(arm, fraction)
 
     def founds(
         self, standing: Standing, fraction: float, draws: Collection[int] | None = None
-    ) -> list[Found]:
-        """What an arm at its best says; of these draws alone, where they are given."""
+    ) -> dict[int, tuple[Found, ...]]:
+        """What an arm at its best says, by draw; of these draws alone, where they are given."""
         wanted = standing.draws if draws is None else draws
-        return list(at_its_best(standing.record, self.images, fraction, wanted).founds)
+        return at_its_best(standing.record, self.images, fraction, wanted).by_draw
 
-    def paired(
-        self, one: Standing, other: Standing, fraction: float
-    ) -> tuple[list[Found], list[Found]]:
-        """What two arms say on the draws of labels that both were given."""
-        draws = one.draws & other.draws
-        return self.founds(one, fraction, draws), self.founds(other, fraction, draws)
+    def frozen(self, arm: str, fraction: float) -> Standing:
+        """An arm's frozen probes, whatever its labels prefer; a rival as it is."""
+        record = only_probes(_of(self.records[arm], fraction))
+        return Standing(record, frozenset(cell.draw for cell in record.cells), (PROBE,))
+
+    def paired(self, arm: str, other: str, fraction: float) -> Pair:
+        """What two arms say on the draws of labels that both were given.
+
+        Each stands at its best; but of two arms of which only one was fine-tuned, the probes of
+        both are compared. A trivial rival has one way of using labels alone.
+        """
+        one, two = self.standing(arm, fraction), self.standing(other, fraction)
+        if other in LEARNT and self._is_tuned(arm, fraction) != self._is_tuned(other, fraction):
+            one, two = self.frozen(arm, fraction), self.frozen(other, fraction)
+        draws = one.draws & two.draws
+        founds = [self.founds(standing, fraction, draws) for standing in (one, two)]
+        return Pair(founds[0], founds[1], (one.protocols, two.protocols))
 
     def inner(self, arm: str, fraction: float) -> float:
-        """Mean inner AUROC of an arm at its best: what arms are chosen by."""
-        standing = self.standing(arm, fraction)
-        return float(np.mean([one.inner for one in self.founds(standing, fraction)]))
+        """Mean inner AUROC of an arm's frozen probes: what arms are chosen by.
+
+        Of probes alone, since those of fine-tuned models are of another kind.
+        """
+        record = self.frozen(arm, fraction).record
+        return float(np.mean([found.inner for found in record.cells.values()]))
+
+    def _is_tuned(self, arm: str, fraction: float) -> bool:
+        cells = self.records[arm].cells
+        return any(cell.protocol != PROBE for cell in cells if cell.fraction == fraction)
 
     @property
     def learnt(self) -> list[str]:
@@ -123,11 +158,16 @@ def field_of(
     for arm, record in tuned.items():
         if arm not in probes:
             continue
-        if _encoder(record) != _encoder(probes[arm]):
+        if _made_of(record) != _made_of(probes[arm]):
             torn.append(arm)
             continue
         probes[arm] = Record(probes[arm].facts, {**probes[arm].cells, **record.cells})
     return Field(read_images(records, set_name, split), probes, tuple(torn))
+
+
+def flat(by_draw: Mapping[int, Sequence[Found]]) -> list[Found]:
+    """What is said on all draws, in one list."""
+    return [one for own in by_draw.values() for one in own]
 
 
 def only_probes(record: Record) -> Record:
@@ -149,8 +189,8 @@ def _by_arm(folder: Path, place: tuple[str, str, str]) -> dict[str, Record]:
     }
 
 
-def _encoder(record: Record) -> str | None:
-    return record.facts.sources.get("encoder")
+def _made_of(record: Record) -> tuple[str | None, ...]:
+    return tuple(record.facts.sources.get(name) for name in ("encoder", "frames"))
 
 
 def _of(record: Record, fraction: float) -> Record:

@@ -58,6 +58,14 @@ def range_text(values: Sequence[float], digits: int = 3) -> str:
     return least if len(values) == 1 else f"{least} to {most}"
 
 
+def signed_range_text(values: Sequence[float], digits: int = 3) -> str:
+    """`-0.004 to +0.031`: the lowest and the highest of several differences."""
+    if not values:
+        raise DataError("No difference is given: expected one draw at least.")
+    least, most = _signed(min(values), digits), _signed(max(values), digits)
+    return least if len(values) == 1 else f"{least} to {most}"
+
+
 def fraction_text(fraction: float) -> str:
     """A share of the labels: `10 %`, `2.5 %`."""
     return f"{round(100 * fraction, 6):g} %"

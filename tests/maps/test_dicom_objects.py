@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from highdicom.sr import srread
 
+from covidssl.encoder_card import INTENDED_USE
 from covidssl.errors import UsageError
 from covidssl.model import Model
 from tests.maps.made_maps import Chest, Said, chest, untaught
@@ -47,6 +48,7 @@ def test_the_frames_of_the_seg_lie_on_the_slices_of_the_series(
         assert seg[of].value == sources[0][of].value
     algorithm = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
     assert said.answer.model in algorithm.AlgorithmParameters
+    assert INTENDED_USE in algorithm.AlgorithmParameters
 
 
 def test_the_report_measures_both_lungs_and_each_and_names_the_model(
@@ -72,6 +74,8 @@ def test_the_report_measures_both_lungs_and_each_and_names_the_model(
     assert found["probability", "PROBABILITY"] == (0.25, "1")
     text = pydicom.dcmread(folder / "out" / files["sr"]).to_json()
     assert said.answer.model in text
+    assert INTENDED_USE in text
+    assert "a low one does not rule disease out" in text
     seg = pydicom.dcmread(folder / "out" / files["seg"])
     assert seg.SOPInstanceUID in text
     groups = report.content.get_volumetric_roi_measurement_groups()

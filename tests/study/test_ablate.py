@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from covidssl.config import dump_config
+from covidssl.experiments import PretrainConfig
 from covidssl.hounsfield import LUNG_WINDOW_HU
 from covidssl.lesions import LesionRanges
 from covidssl.pretext import CleanSlices, PerlinPretext, Setting, corrupt
@@ -20,9 +23,12 @@ from pipelines.study.choices import (
     STEPS,
     UNTRAINED,
     Choice,
+    changed_ranges,
     default_values,
+    set_to,
 )
 from pipelines.study.grid import cells_of
+from pipelines.study.pretraining import store_folder
 from pipelines.study.records import Cell, write_images, write_record
 from pipelines.study.scores import LIMITS
 from tests.study.made_records import made_cells, made_facts, made_images
@@ -61,7 +67,7 @@ def test_what_has_learnt_nothing_is_that_of_the_paper_s_table(tmp_path: Path) ->
 def test_the_plan_names_every_choice_and_fits_two_hours_on_two_cores(tmp_path: Path) -> None:
     stages = ablate.stages(tmp_path, tmp_path, tmp_path)
     assert len({stage.name for stage in stages}) == len(CHOICES)
-    assert sum(stage.minutes for stage in stages) <= 2 * 125
+    assert sum(stage.minutes for stage in stages) <= 2 * 120
     assert max(stage.minutes for stage in stages) < 120
     assert all("no encoder" in stage.left() for stage in stages)
 
@@ -119,10 +125,56 @@ def test_tables_say_the_yardstick_and_what_each_choice_was_worth(tmp_path: Path)
     assert [faint[0], small[0]] == ["| opacity and blending", "| size of lesions"]
 
 
+def test_a_preset_names_every_range_that_it_changes() -> None:
+    choice = next(one for one in CHOICES if one.name == "preset-paper")
+    ours, default = (one.config().pretext.model_dump()["lesions"] for one in (choice, AS_EVER))
+    changed = {key for key in default if ours[key] != default[key]}
+    assert set(changed_ranges("paper")) == changed
+    assert all(key in set_to(choice.keys) for key in changed)
+    held = str(default_values(choice)["pretext.lesions"])
+    assert held.startswith("covid with dense_contrast_hu 0 to 110")
+
+
+def test_a_run_of_other_settings_is_pretrained_again_before_it_is_asked(tmp_path: Path) -> None:
+    choice = next(one for one in CHOICES if one.name == "faint")
+    study, run = tmp_path / ablate.STUDY, choice.run(tmp_path)
+    store = store_folder(tmp_path)
+
+    def ended(config: PretrainConfig, of: str = "a") -> str:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        store.mkdir(exist_ok=True)
+        (store / "store.json").write_text('{"fingerprint": "a"}', encoding="utf-8")
+        done = {"status": "done", "data": {"store": of}}
+        (run / "record.json").write_text(json.dumps(done), encoding="utf-8")
+        (run / "encoder.json").write_text('{"sha256": "one"}', encoding="utf-8")
+        return ablate.choice_left(choice, tmp_path, study)
+
+    for question in ablate.questions(choice):
+        facts = made_facts(choice.name, question.set_name).model_copy(
+            update={
+                "sources": {"encoder of seed 0": "one"},
+                "settings": ablate.settings(choice, tmp_path),
+            }
+        )
+        write_record(study, facts, {})
+    today = choice.config()
+    assert ended(today) == ""
+    other = today.model_copy(
+        update={"training": today.training.model_copy(update={"learning_rate": 0.5})}
+    )
+    assert "made otherwise: training.learning_rate" in ended(other)
+    assert "its data are others" in ended(today, of="b")
+    # A record of other settings is asked again, though its encoder stands.
+    gone = facts.model_copy(update={"settings": {**facts.settings, "folds": 4}})
+    write_record(study, gone, {})
+    assert "folds is set otherwise" in ended(today)
+
+
 def test_what_was_chosen_is_told_by_key_and_value() -> None:
     choice = next(one for one in CHOICES if one.name == "one-octave")
     stages = ablate.stages(Path("data"), Path("runs"), Path("records"))
     stage = next(one for one in stages if one.name == "ablate-noise-one-octave")
     assert stage.what == "the noise: octaves 1"
-    assert ablate.set_to({"pretext.lesions.octaves": [1, 3]}) == "octaves 1 to 3"
+    assert set_to({"pretext.lesions.octaves": [1, 3]}) == "octaves 1 to 3"
     assert choice.keys == {"pretext.lesions.octaves": [1, 1]}

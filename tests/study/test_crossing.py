@@ -73,7 +73,7 @@ def test_answers_do_not_depend_on_the_labels_of_the_site_that_is_asked(crossing:
         # As the pictures are, whatever they are called.
         features = stacked(crossing, lambda one: telling(one, 0.0), False)
         chances.append(asked_across(Crossing(crossing.source, tested), probe(features)).chance)
-    assert np.array_equal(*chances)
+    assert np.array_equal(chances[0], chances[1])
 
 
 def test_centring_by_each_site_takes_a_site_s_own_level_away(crossing: Crossing) -> None:
@@ -94,8 +94,12 @@ def test_the_rival_is_asked_both_ways_and_recorded_with_the_images_it_was_asked(
     crossing: Crossing, tmp_path: Path
 ) -> None:
     question = Question(AWAY[0].name, SPLIT, "plain", "trees on thumbnail")
-    asker = cross_site.Asker(tmp_path, [], "plain")
+    asker = cross_site.Asker(tmp_path, [], {"folds": 5})
     asker.record(tmp_path / STUDY, crossing, question)
+    file = tmp_path / STUDY / question.file
+    before = file.stat().st_mtime_ns
+    asker.record(tmp_path / STUDY, crossing, question)
+    assert file.stat().st_mtime_ns == before, "what stands was asked again"
     record = answer_to(tmp_path / STUDY, question)
     assert record is not None
     assert set(record.cells) == {Cell(TREES, 1.0), Cell(f"{TREES}{CENTRED}", 1.0)}

@@ -139,4 +139,4 @@ def test_an_arm_is_asked_once_record_by_record(
     assert [file for file in before if after[file] != before[file]] == [gone]
 
     monkeypatch.setattr(label_efficiency, "DRAWS", 2)
-    assert "other shares or draws" in arm_left(study, tmp_path, THUMBNAIL)
+    assert "draws is set otherwise" in arm_left(study, tmp_path, THUMBNAIL)

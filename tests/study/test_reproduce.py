@@ -20,7 +20,6 @@ from pipelines.study.finetuning import (
     PROTOCOLS,
     Said,
     Work,
-    about_one_half,
     fine_tune,
     finetune_config,
 )
@@ -28,7 +27,7 @@ from pipelines.study.folds import cut, labels_of
 from pipelines.study.gpu_packs import pack_set, read_set
 from pipelines.study.gpu_pieces import PLAN, gather, pieces_of, run_piece
 from pipelines.study.paper import ON_GPU, Bench, file_of, keep_record, stands
-from pipelines.study.paper_finetuned import Unit, found_of, said_of, units
+from pipelines.study.paper_finetuned import Unit, found_of, kept, rows_print, said_of, units
 from pipelines.study.paper_probes import best_other, fit_of_each_fold
 from pipelines.study.pretraining import CONFIGS, OVERRIDES
 from pipelines.study.probes import Fitted
@@ -67,17 +66,14 @@ def tuned(target: TargetSet, folder: Path, config: FinetuneConfig | None = None)
 
 def said(count: int, of: str = "first") -> Said:
     return Said(
-        chance=[0.25] * count, inner=0.5, chosen="", labels=9, minutes=1, of={"encoder": of}
+        chance=[0.25] * count,
+        inner=0.5,
+        groups=3,
+        chosen="",
+        labels=9,
+        minutes=1,
+        of={"encoder": of},
     )
-
-
-def test_the_operating_point_is_moved_to_one_half() -> None:
-    chance = np.array([0.0, 0.2, 0.7, 0.9, 1.0])
-    moved = about_one_half(chance, 0.7)
-    assert moved[2] == pytest.approx(0.5)
-    assert np.array_equal(moved >= 0.5, chance >= 0.7)
-    assert (np.diff(moved) > 0).all()
-    assert about_one_half(chance, 0.5)[1:4] == pytest.approx(chance[1:4])
 
 
 def test_the_two_protocols_differ_in_rates_alone() -> None:
@@ -166,6 +162,11 @@ def test_answers_of_folds_come_together_in_file_order(target: TargetSet) -> None
     for number, fold in enumerate(folds):
         assert (found.chance[fold.score] == number / 10).all()
     assert found.inners == (0.0, 0.1, 0.2, 0.3, 0.4)
+    few = Unit(cell, 2)
+    parts[few] = parts[few].model_copy(update={"groups": 2})
+    inners = found_of(parts, folds)[cell].inners
+    assert np.isnan(inners[2]), "of two groups nothing is to be chosen"
+    assert np.isfinite(np.delete(inners, 2)).all()
 
 
 def test_each_fold_is_probed_by_its_own_encoder(target: TargetSet) -> None:
@@ -282,14 +283,25 @@ def test_pieces_run_from_packed_data_alone_and_become_records(
     lacking = gather({target.name: target}, tmp_path / "records", out)
     assert lacking == [f"none, {target.name}: 40 of 45 missing"]
     folds = cut(target, "blocked")
+    probed = next(one for one in map(kept, sorted(folder.glob("probe*.json"))) if one is not None)
     for unit in units():
-        one = said(len(folds[unit.fold].score))
+        labels = labels_of(target, folds[unit.fold], unit.cell.fraction, unit.cell.draw)
+        of = probed.of | {"rows": rows_print(labels), "config": "of the fine-tuning"}
+        one = said(len(labels.score)).model_copy(update={"of": of})
         (folder / unit.file).write_text(one.model_dump_json())
     assert gather({target.name: target}, tmp_path / "records", out) == []
     bench = Bench(tmp_path, tmp_path, tmp_path / "records")
     record = read_record(file_of(bench, ON_GPU, (target.name, "blocked", "plain", "none")))
     assert np.isfinite(next(iter(record.cells.values())).chance).all()
     assert record.facts.sources["encoder"] == "drawn, seed 0"
+    last = folder / units()[-1].file
+    whole = last.read_text()
+    for name, message in (("rows", "other images"), ("encoder", "its encoder is another")):
+        held = Said.model_validate_json(whole)
+        changed = held.model_copy(update={"of": held.of | {name: "of another"}})
+        last.write_text(changed.model_dump_json())
+        with pytest.raises(UsageError, match=message):
+            gather({target.name: target}, tmp_path / "records", out)
 
 
 def test_a_piece_that_lacks_its_encoder_or_is_none_is_refused(

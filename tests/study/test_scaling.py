@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,20 @@ from pipelines.scaling import blocks, draw, stages
 from pipelines.study.arms import NOTHING, OURS
 from pipelines.study.grid import cells_of
 from pipelines.study.pretraining import run_folder, store_folder
-from pipelines.study.records import write_images, write_record
+from pipelines.study.records import read_record, write_images, write_record
 from pipelines.study.scaling_plan import (
-    SEEDS,
     SLICES,
+    SLICES_SEEDS,
     config_of,
+    is_shared,
     points,
-    pretraining_minutes,
     run_of,
+    settings,
     slices_steps,
     step_counts,
     store_of,
 )
-from pipelines.study.scaling_tables import STUDY, answer, curve_table, lines
+from pipelines.study.scaling_tables import STUDY, answer, curve_table, lines, made_table
 from pipelines.study.subsets import drawn_slices, prepare_subset, series_of
 from pipelines.study.targets import SETS, VIEWS
 from pipelines.study.unlabelled import LUNA16
@@ -99,22 +101,22 @@ def test_every_point_is_a_schedule_of_its_own() -> None:
 
 
 def test_points_share_no_folder_and_the_last_is_the_comparisons_own(tmp_path: Path) -> None:
-    every = [(point, seed) for point in points() for seed in SEEDS]
+    every = [(point, seed) for point in points() for seed in point.seeds]
     assert len({run_of(tmp_path, *one) for one in every}) == len(every)
     whole = next(point for point in points() if point.steps == step_counts()[-1])
     assert run_of(tmp_path, whole, 0) == run_folder(tmp_path, OURS)
     assert store_of(tmp_path, whole, 0) == store_folder(tmp_path)
     stores = {store_of(tmp_path, *one) for one in every}
-    assert len(stores) == 1 + len(SLICES) * len(SEEDS)
+    assert len(stores) == 1 + len(SLICES) * len(SLICES_SEEDS)
 
 
-@pytest.mark.parametrize("part", ["slices", "steps"])
-def test_each_part_takes_less_than_two_hours_on_two_cores(part: str, tmp_path: Path) -> None:
+def test_two_processes_take_two_hours_beside_what_the_comparison_has_made(tmp_path: Path) -> None:
     every = stages(tmp_path, tmp_path, tmp_path)
-    minutes = sum(stage.minutes for stage in every if f"-{part}-" in stage.name)
-    shared = pretraining_minutes(points()[-6]) * len(SEEDS)
-    assert minutes / 2 + shared < 120
     assert all(stage.left() for stage in every)
+    shared = [stage for stage in every if "that of make reproduce" in stage.what]
+    assert len(shared) == sum(is_shared(point, 0) for point in points()) == 2
+    minutes = sum(stage.minutes for stage in every) - sum(stage.minutes for stage in shared)
+    assert minutes <= 2 * 120
 
 
 @pytest.fixture(scope="module")
@@ -127,18 +129,16 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_images(folder, name, "blocked", images)
         for view in VIEWS:
             for number, point in enumerate(points()):
-                settings = {"slices": [0, 0], "steps": point.steps, "lines": []}
-                if point.steps:
-                    slices = point.slices or 891
-                    on = ["slices"] * (point.steps == slices_steps())
-                    on += ["steps"] * (point.slices is None)
-                    settings |= {"slices": [slices, slices + 1], "lines": on}
+                slices = (point.slices or 891) if point.steps else 0
+                about = settings(point) | {"slices": [slices for _ in point.seeds]}
                 place = counts.index(point.steps) if point.steps else -1
-                cells = [cell for seed in SEEDS for cell in cells_of("probe", draws=1, seed=seed)]
+                cells = [
+                    cell for seed in point.seeds for cell in cells_of("probe", draws=1, seed=seed)
+                ]
                 facts = made_facts(point.arm, name, view=view)
                 write_record(
                     folder / STUDY,
-                    facts.model_copy(update={"settings": settings}),
+                    facts.model_copy(update={"settings": about}),
                     made_cells(images, 1.0 + 0.3 * place, number, cells),
                 )
     return folder
@@ -146,7 +146,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_line_has_every_amount_and_what_learnt_nothing_beside_it(records: Path) -> None:
     line = lines(records, "slices")[0]
-    assert line.curve.amount.tolist() == [50.5, 100.5, 250.5, 500.5, 891.5]
+    assert line.curve.amount.tolist() == [50, 100, 250, 500, 891]
     steps = lines(records, "steps")
     assert len(steps) == 8
     for one in steps:
@@ -154,6 +154,33 @@ def test_a_line_has_every_amount_and_what_learnt_nothing_beside_it(records: Path
         assert one.nothing is not None
         assert one.nothing.value < one.curve.value[-1]
     assert NOTHING in {point.arm for point in points()}
+
+
+def test_points_are_compared_by_the_seeds_that_all_of_them_have(records: Path) -> None:
+    slices, steps = (lines(records, amount)[0] for amount in ("slices", "steps"))
+    assert all(" to " not in one for one in slices.seeds)
+    assert all(" to " in one for one in steps.seeds)
+
+
+def test_a_record_of_no_point_or_of_other_settings_is_named_and_left_out(
+    records: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "records"
+    shutil.copytree(records, folder)
+    study = folder / STUDY
+    old = read_record(study / "covid-ct.blocked.plain.steps-200.parquet")
+    strange = old.facts.model_copy(update={"arm": "steps 4096"})
+    write_record(study, strange, old.cells)
+    about = old.facts.settings | {"pretraining": {"seed": 0}}
+    write_record(study, old.facts.model_copy(update={"settings": about}), old.cells)
+    line = next(
+        one for one in lines(folder, "steps") if (one.name, one.view) == ("covid-ct", "plain")
+    )
+    assert line.curve.amount.tolist() == [one for one in step_counts() if one != 200]
+    said = made_table(folder)
+    assert "`covid-ct.blocked.plain.steps-4096.parquet` (no point of the plan)" in said
+    assert "`covid-ct.blocked.plain.steps-200.parquet` (made with another pretraining)" in said
+    assert "Left out" not in made_table(records)
 
 
 def test_the_answer_tells_what_the_last_step_of_growth_brought(records: Path) -> None:
@@ -178,5 +205,5 @@ def test_both_charts_are_drawn_and_are_the_same_again(records: Path, tmp_path: P
 
 
 def test_a_stage_says_why_it_is_left(tmp_path: Path) -> None:
-    assert scaling.training_left(tmp_path, points()[1], 0).endswith("or was made otherwise")
+    assert "no encoder" in scaling.training_left(tmp_path, points()[1], 0)
     assert "no encoder" in scaling.asking_left(tmp_path, points()[1], tmp_path / STUDY)

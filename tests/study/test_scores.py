@@ -18,7 +18,7 @@ from pipelines.study.scores import (
     METRICS,
     against,
     at_its_best,
-    best_protocol,
+    by_draws,
     difference,
     each,
     founds_of,
@@ -112,9 +112,9 @@ def test_the_same_records_give_the_same_digits() -> None:
 def test_a_difference_is_paired() -> None:
     """Two arms that err on the same images differ more surely than their own intervals say."""
     a, worse = several(1.5, 4), []
-    for found in a:
-        logit = np.log(found.chance / (1 - found.chance)) - 0.15 * (IMAGES.target - 0.5)
-        worse.append(found._replace(chance=1 / (1 + np.exp(-logit))))
+    for one in a:
+        logit = np.log(one.chance / (1 - one.chance)) - 0.15 * (IMAGES.target - 0.5)
+        worse.append(one._replace(chance=1 / (1 + np.exp(-logit))))
     found = difference(IMAGES, a, worse)
     assert found.value == pytest.approx(pooled(IMAGES, a).value - pooled(IMAGES, worse).value)
     assert found.low > 0
@@ -213,32 +213,57 @@ def record_of(tmp_path: Path, inners: dict[str, tuple[float, ...]]) -> Record:
     return read_record(write_record(tmp_path, made_facts("perlin"), cells))
 
 
-def test_the_protocol_is_chosen_by_the_inner_score_and_never_by_the_score(tmp_path: Path) -> None:
-    record = record_of(tmp_path, {"probe": (0.7,) * 5, "fine-tuned": (0.8,) * 5})
-    assert best_protocol(record, 0.1) == "fine-tuned"
+def test_in_each_fold_the_protocol_is_chosen_by_that_folds_labels(tmp_path: Path) -> None:
+    probe, tuned = (0.9, 0.9, 0.5, 0.5, 0.6), (0.6, 0.6, 0.6, 0.6, 0.6)
+    record = record_of(tmp_path, {"probe": probe, "fine-tuned": tuned})
+    best = at_its_best(record, IMAGES, 0.1, draws={0, 1})
+    assert best.protocols == ("probe", "probe", "fine-tuned", "fine-tuned", "probe") * 2
+    for draw, founds in best.by_draw.items():
+        assert len(founds) == 1
+        for fold, protocol in enumerate(best.protocols[:5]):
+            rows, one = IMAGES.fold == fold, record.cells[Cell(protocol, 0.1, draw)]
+            np.testing.assert_array_equal(founds[0].chance[rows], one.chance[rows])
+    moved = {cell: found._replace(inner=0.0) for cell, found in record.cells.items()}
     told = {
         cell: found._replace(chance=IMAGES.target.astype(float))
-        for cell, found in record.cells.items()
+        for cell, found in moved.items()
         if cell.protocol == "probe"
     }
-    assert best_protocol(record._replace(cells=record.cells | told), 0.1) == "fine-tuned"
+    changed = record._replace(cells=moved | told)
+    assert at_its_best(changed, IMAGES, 0.1, {0, 1}).protocols == best.protocols
 
 
-def test_in_each_fold_the_protocol_is_chosen_by_that_folds_labels(tmp_path: Path) -> None:
-    probe, tuned = (0.9, 0.9, 0.5, 0.5, 0.5), (0.6, 0.6, 0.6, 0.6, 0.6)
-    record = record_of(tmp_path, {"probe": probe, "fine-tuned": tuned})
-    best = at_its_best(record, IMAGES, 0.1)
-    assert best.protocols == ("probe", "probe", "fine-tuned", "fine-tuned", "fine-tuned")
-    # Three draws of the one and two of the other: in six each of them counts the same.
-    assert len(best.founds) == 6
-    for number, found in enumerate(best.founds):
-        of = [record.cells[Cell("probe", 0.1, number % 3)]] * 2
-        of += [record.cells[Cell("fine-tuned", 0.1, number % 2)]] * 3
-        for fold, one in enumerate(of):
-            rows = IMAGES.fold == fold
-            np.testing.assert_array_equal(found.chance[rows], one.chance[rows])
-    moved = {cell: found._replace(inner=0.0) for cell, found in record.cells.items()}
-    assert at_its_best(record._replace(cells=moved), IMAGES, 0.1).protocols == best.protocols
+def test_each_draw_chooses_for_itself_and_its_seeds_count_the_same(tmp_path: Path) -> None:
+    record = record_of(tmp_path, {"probe": (0.7,) * 5, "fine-tuned": (0.8,) * 5})
+    worse = record.cells[Cell("fine-tuned", 0.1, 1)]._replace(inners=(0.6,) * 5)
+    seeds = {
+        Cell("fine-tuned", 0.1, 0, seed): made_found(IMAGES, 1.0, 90 + seed) for seed in (0, 1)
+    }
+    seeds = {cell: found._replace(inners=(0.8,) * 5) for cell, found in seeds.items()}
+    own = record._replace(cells=record.cells | seeds | {Cell("fine-tuned", 0.1, 1): worse})
+    best = at_its_best(own, IMAGES, 0.1)
+    assert best.protocols == ("fine-tuned",) * 5 + ("probe",) * 10
+    assert [len(founds) for founds in best.by_draw.values()] == [2, 2, 2]
+    assert at_its_best(own, IMAGES, 0.1, {1}).founds[0].chance.tolist() == (
+        best.by_draw[1][0].chance.tolist()
+    ), "which other draws are asked for must not change what a draw chooses"
+
+
+def test_where_too_few_groups_choose_the_frozen_probe_stands(tmp_path: Path) -> None:
+    tuned = (0.99, float("nan"), 0.99, float("nan"), 0.99)
+    record = record_of(tmp_path, {"probe": (0.6,) * 5, "fine-tuned": tuned})
+    chosen = at_its_best(record, IMAGES, 0.1, {0}).protocols
+    assert chosen == ("fine-tuned", "probe", "fine-tuned", "probe", "fine-tuned")
+
+
+def test_the_difference_of_single_draws_is_that_of_their_means() -> None:
+    ours = {0: [made_found(IMAGES, 2.0, 1)], 1: [made_found(IMAGES, 0.5, 2)]}
+    other = {draw: several(1.0, 30 + draw)[:2] for draw in (0, 1)}
+    found = by_draws(IMAGES, ours, other)
+    for draw in (0, 1):
+        apart = pooled(IMAGES, ours[draw]).value - pooled(IMAGES, other[draw]).value
+        assert found[draw] == pytest.approx(apart, abs=1e-12)
+    assert found[0] > 0 > found[1]
 
 
 def test_what_a_record_lacks_is_said(tmp_path: Path) -> None:
@@ -246,7 +271,7 @@ def test_what_a_record_lacks_is_said(tmp_path: Path) -> None:
     assert protocols_of(record, 0.1) == ("probe",)
     assert len(founds_of(record, "probe", 0.1, draws={0, 2})) == 2
     with pytest.raises(DataError, match="no model of 1 of the labels"):
-        best_protocol(record, 1.0)
+        at_its_best(record, IMAGES, 1.0)
     with pytest.raises(DataError, match="no model of protocol 'tuned'"):
         founds_of(record, "tuned", 0.1)
     bare = {cell: found._replace(inners=()) for cell, found in made_cells(IMAGES, 1.0).items()}

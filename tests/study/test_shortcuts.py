@@ -8,15 +8,30 @@ import numpy as np
 import pytest
 
 from covidssl.audit.shortcuts import MODELS
+from covidssl.config import dump_config
 from covidssl.errors import DataError
 from pipelines import shortcuts
 from pipelines.study.folds import cut, labels_of
-from pipelines.study.frozen import Question, Sources, answer_to, left_of, record_answers
+from pipelines.study.frozen import (
+    Made,
+    Question,
+    Sources,
+    answer_to,
+    frames_of,
+    hashes_of,
+    is_answered,
+    left_of,
+    record_answers,
+    settings_of,
+)
 from pipelines.study.grid import cells_of
+from pipelines.study.pretraining import pretrain_config
+from pipelines.study.probes import nearest_thumbnail
 from pipelines.study.records import Cell
 from pipelines.study.shortcut_tables import (
     FEATURES,
     STUDY,
+    THUMBNAIL,
     answer_table,
     features_table,
     share_kept,
@@ -64,24 +79,53 @@ def test_a_trivial_model_learns_nothing_of_what_it_scores(target: TargetSet, nea
     assert not np.array_equal(said, other)
 
 
-def test_what_is_recorded_is_done_until_its_encoder_is_another(
+def test_what_is_recorded_is_done_until_encoder_settings_or_frames_are_others(
     target: TargetSet, tmp_path: Path
 ) -> None:
     study, run = tmp_path / STUDY, tmp_path / "pretrain" / "perlin"
     question = Question(target.name, "blocked", "plain", "perlin")
-    assert "no encoder of perlin" in left_of(study, [question], [run])
+    config = pretrain_config("perlin")
+    made = [Made(run, config, tmp_path / "store")]
+    settings = settings_of(made, (1.0,))
+    assert "no encoder of perlin" in left_of(study, [question], made, settings)
     run.mkdir(parents=True)
+    (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    (run / "record.json").write_text('{"status": "done"}', encoding="utf-8")
     (run / "encoder.json").write_text('{"sha256": "one"}', encoding="utf-8")
-    assert "is missing" in left_of(study, [question], [run])
+    assert "is missing" in left_of(study, [question], made, settings)
     answers = [(shortcuts.trivial(target.sizes, True), cells_of("nearest", (1.0,)))]
-    record_answers(study, target, question, answers, Sources({"encoder": "one"}))
-    assert left_of(study, [question], [run]) == ""
+    sources = Sources(hashes_of(made), settings)
+    record_answers(study, target, question, answers, sources)
+    assert left_of(study, [question], made, settings) == ""
     record = answer_to(study, question)
     assert record is not None
     assert list(record.cells) == [Cell("nearest", 1.0)]
     assert np.isfinite(record.cells[Cell("nearest", 1.0)].chance).all()
+    assert is_answered(study, question, sources, frames_of(target))
+    assert not is_answered(study, question, sources, {"frames": "others"})
+    with_more = settings_of(made, (0.1, 1.0))
+    assert "fractions is set otherwise" in left_of(study, [question], made, with_more)
     (run / "encoder.json").write_text('{"sha256": "two"}', encoding="utf-8")
-    assert "of other encoders" in left_of(study, [question], [run])
+    assert "encoder is another than" in left_of(study, [question], made, settings)
+
+
+def test_what_stands_is_not_asked_again_after_a_stop(
+    target: TargetSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the rival's records one is gone: that one alone is made again."""
+    # The quicker of the rivals: boosted trees would take most of a minute here.
+    monkeypatch.setattr(shortcuts, "trees_on_thumbnail", nearest_thumbnail)
+    monkeypatch.setattr(shortcuts, "load_target", lambda *_: target)
+    study = tmp_path / STUDY
+    rival = (target.name, THUMBNAIL)
+    shortcuts.ask_views(*rival, tmp_path, tmp_path, study)
+    before = {file: file.stat().st_mtime_ns for file in study.glob("*.parquet")}
+    assert len(before) == len(shortcuts.views_questions(*rival))
+    gone = sorted(before)[1]
+    gone.unlink()
+    shortcuts.ask_views(*rival, tmp_path, tmp_path, study)
+    after = {file: file.stat().st_mtime_ns for file in study.glob("*.parquet")}
+    assert [file for file in before if after[file] != before[file]] == [gone]
 
 
 def test_an_audit_of_other_images_is_refused(target: TargetSet) -> None:
