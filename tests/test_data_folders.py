@@ -36,7 +36,9 @@ SECTIONS = (
 )  # fmt: skip
 PAGES = [*sorted((ROOT / "data").rglob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 CONFIGS = sorted(
-    path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "lesions"
+    path
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if path.parent.name not in ("lesions", "overrides")
 )
 FINETUNES = sorted((ROOT / "configs" / "finetune").glob("*.yaml"))
 SETTINGS: dict[str, type[Experiment]] = {

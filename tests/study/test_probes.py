@@ -37,7 +37,8 @@ def plain(given: Features, taught: np.ndarray, strength: float) -> LogisticRegre
 @pytest.mark.parametrize("labels", [FEW, ALL], ids=["more numbers than labels", "all labels"])
 @pytest.mark.parametrize("width", [40, 600])
 def test_a_probe_is_a_plain_logistic_regression(labels: Labels, width: int) -> None:
-    given = features(width)
+    # So plain a class that a strength is chosen at which chances differ.
+    given = features(width, shift=2.0)
     fitted = probe(given)(TARGET, labels)
     strength = float(fitted.chosen.removeprefix("C "))
     scaled = StandardScaler().fit(given[labels.all].astype(np.float64)).transform(given)
