@@ -10,14 +10,12 @@ Stopped and started again, it goes on where it was; two processes share the work
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Annotated
 
-import torch
 import typer
 
 from pipelines.study.choices import (
@@ -30,19 +28,18 @@ from pipelines.study.choices import (
     default_values,
     set_to,
 )
+from pipelines.study.command import RECORDS, Data, DryRun, Records, Runs, carry_out
 from pipelines.study.documents import Block
 from pipelines.study.frozen import (
     PROBE,
+    Answers,
     Question,
     Sources,
     answer_to,
-    carry_out,
-    frames_of,
+    answer_unless_it_stands,
     frozen_features,
     hashes_of,
-    is_answered,
     left_of,
-    record_answers,
     settings_of,
 )
 from pipelines.study.grid import cells_of
@@ -57,7 +54,7 @@ from pipelines.study.table_text import (
     p_text,
     range_text,
 )
-from pipelines.study.targets import SETS, WORDS, SetName, load_target
+from pipelines.study.targets import SETS, WORDS, SetName, TargetSet, load_target
 
 STUDY = "ablate"
 """Folder of its records."""
@@ -71,15 +68,13 @@ _LEARNING_MINUTES, _ASKING_MINUTES = 5.5, 2.2  # on one thread of a processor of
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with sars-cov-2-ct and covid-ct.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs, with the store of LUNA16.")],
-    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
+    data: Data,
+    runs: Runs,
+    records: Records = RECORDS,
+    dry_run: DryRun = False,
     only: Annotated[list[str] | None, typer.Option(help="Factors or stages.")] = None,
 ) -> None:
     """Pretrain every choice, and ask its frozen encoder."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)
     wanted = [f"ablate-{one}-*" if one in FACTORS else one for one in only or []]
     carry_out(stages(data, runs, records), runs, wanted, dry_run)
 
@@ -144,13 +139,18 @@ def ask(choice: Choice, question: Question, data: Path, runs: Path, study: Path)
     name: SetName = next(one for one in SETS if one == question.set_name)
     target = load_target(name, data, runs, frame=choice.config().frame)
     sources = Sources(hashes_of(choice.made(runs)), settings(choice, runs))
-    if is_answered(study, question, sources, frames_of(target)):
-        return
-    answers = []
-    for seed in choice.seeds:
-        features, _ = frozen_features(runs, choice.run(runs, seed), target, "plain")
-        answers.append((probe(features), cells_of(PROBE, (FEW, ALL), seed=seed)))
-    record_answers(study, target, question, answers, sources)
+
+    def answers(seen: TargetSet) -> Answers:
+        encoders = ((seed, choice.run(runs, seed)) for seed in choice.seeds)
+        return [
+            (
+                probe(frozen_features(runs, run, seen, question.view)),
+                cells_of(PROBE, (FEW, ALL), seed=seed),
+            )
+            for seed, run in encoders
+        ]
+
+    answer_unless_it_stands(study, target, question, answers, sources)
 
 
 def yardstick_table(records: Path) -> str:

@@ -10,19 +10,17 @@ they are made where they are missing. Stopped and started again, it goes on wher
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
-import torch
 import typer
 
 from pipelines.study.arms import in_words
 from pipelines.study.choices import FACTORS, Choice
+from pipelines.study.command import RECORDS, Data, DryRun, Only, Records, Runs, carry_out
 from pipelines.study.crossing import AWAY, HOME, SPLIT, Crossing, asked_across, stacked
 from pipelines.study.crossing_tables import (
     CENTRED,
@@ -31,7 +29,6 @@ from pipelines.study.crossing_tables import (
     SHORT,
     STUDY,
     THUMBNAIL,
-    TREES,
     badness_table,
     help_table,
 )
@@ -39,10 +36,10 @@ from pipelines.study.documents import Block
 from pipelines.study.folds import Labels
 from pipelines.study.frozen import (
     PROBE,
+    TREES,
     Made,
     Question,
     Sources,
-    carry_out,
     frames_of,
     frozen_features,
     hashes_of,
@@ -68,15 +65,13 @@ _AT_HOME: SetName = "sars-cov-2-ct"
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with sars-cov-2-ct and covid-ct.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs, with the store of LUNA16.")],
-    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Stages, such as '*-none'.")] = None,
+    data: Data,
+    runs: Runs,
+    records: Records = RECORDS,
+    dry_run: DryRun = False,
+    only: Only = None,
 ) -> None:
     """Fit on one set, and ask about the other."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(1)
     carry_out(stages(data, runs, records), runs, only or [], dry_run)
 
 
@@ -183,8 +178,7 @@ class Asker:
         """Of one set under a view: those of an encoder, or the thumbnails."""
         if not self.encoders:
             return seen.thumbnails
-        found, _ = frozen_features(self.runs, self.encoders[seed].run, seen, view)
-        return found
+        return frozen_features(self.runs, self.encoders[seed].run, seen, view)
 
     def fit(self, features: Features) -> Fit:
         """What is fitted on features of a whole set, or of two that are joined."""

@@ -9,18 +9,27 @@ started again, it goes on where it was, and several processes share the work.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
-import torch
 import typer
-from threadpoolctl import threadpool_limits
 
 from covidssl.figures.style import BLUE, GREEN, ORANGE
 from covidssl.files import write_bytes
 from covidssl.progress import track
 from pipelines.study.arms import NOTHING, OURS, PRETEXTS, in_words
+from pipelines.study.command import (
+    IMAGES,
+    RECORDS,
+    Data,
+    DryRun,
+    Images,
+    Only,
+    Records,
+    Runs,
+    carry_out,
+)
 from pipelines.study.curve_chart import Drawn, Look, curve_figure
 from pipelines.study.documents import Block
 from pipelines.study.efficiency_tables import (
@@ -37,25 +46,22 @@ from pipelines.study.efficiency_tables import (
     saved_table,
 )
 from pipelines.study.frozen import (
-    PROBE,
+    Answers,
+    Made,
     Question,
     Sources,
-    carry_out,
-    frames_of,
-    frozen_features,
+    answer_unless_it_stands,
+    fit_of,
     hashes_of,
-    is_answered,
     left_of,
     made_of,
     must_be_made,
-    record_answers,
     settings_of,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.probes import Fit, probe, trees_on_thumbnail
 from pipelines.study.records import Cell
 from pipelines.study.stages import Stage
-from pipelines.study.targets import SETS, VIEWS, load_target, seen_as
+from pipelines.study.targets import SETS, VIEWS, TargetSet, View, load_target
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +74,6 @@ FEW, FEW_DRAWS, DRAWS = 0.05, 10, 5
 CHART = "label-efficiency.png"
 
 _PAGE = Path("label_efficiency.md")
-_IMAGES = Path("docs/images")
 _PROBES_MINUTES, _TREES_MINUTES = 13.0, 22.0
 _QUIET = "#b6bec6"
 _LOOKS: dict[str, Look] = {
@@ -80,19 +85,15 @@ _LOOKS: dict[str, Look] = {
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with sars-cov-2-ct and covid-ct.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs, outside the checkout.")],
-    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
-    images: Annotated[Path, typer.Option(help="Folder of the chart.")] = _IMAGES,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Stages, such as '*-perlin'.")] = None,
+    data: Data,
+    runs: Runs,
+    records: Records = RECORDS,
+    images: Images = IMAGES,
+    dry_run: DryRun = False,
+    only: Only = None,
 ) -> None:
     """Probe every arm at every share of the labels, and draw the curves."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # Small pictures: with more threads a convolution mostly waits.
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        carry_out(stages(data, runs, records), runs, only or [], dry_run)
+    carry_out(stages(data, runs, records), runs, only or [], dry_run)
     if not dry_run:
         draw(records, images)
 
@@ -174,17 +175,15 @@ def ask_arm(arm: str, data: Path, runs: Path, study: Path) -> None:
         for question in questions(arm):
             if question.set_name != name:
                 continue
-            if is_answered(study, question, sources, frames_of(target)):
-                continue
-            seen = seen_as(target, question.view)
-            fit: Fit = trees_on_thumbnail
-            for one in made:
-                features, _ = frozen_features(runs, one.run, seen, question.view)
-                fit = probe(features)
-            file = record_answers(
-                study, seen, question, [(fit, cells(_protocol(arm)))], sources, track
-            )
-            log.info("%s", file)
+            answers = partial(_answers, runs, made, question.view)
+            file = answer_unless_it_stands(study, target, question, answers, sources, track)
+            if file is not None:
+                log.info("%s", file)
+
+
+def _answers(runs: Path, made: Sequence[Made], view: View, seen: TargetSet) -> Answers:
+    protocol, fit = fit_of(runs, made, seen, view)
+    return [(fit, cells(protocol))]
 
 
 def _settings(runs: Path, arm: str) -> dict[str, object]:
@@ -196,10 +195,6 @@ def _settings(runs: Path, arm: str) -> dict[str, object]:
 
 def _figure(records: Path) -> str:
     return f"![AUROC over labels, both sets and views](images/{CHART})" if panels(records) else ""
-
-
-def _protocol(arm: str) -> str:
-    return "trees" if arm == THUMBNAIL else PROBE
 
 
 if __name__ == "__main__":

@@ -12,30 +12,36 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
-import torch
 import typer
-from threadpoolctl import threadpool_limits
 
 from covidssl.figures.style import BLUE, ORANGE
 from covidssl.files import write_bytes
 from covidssl.progress import track
 from covidssl.store import Store
+from pipelines.study.command import (
+    IMAGES,
+    RECORDS,
+    Data,
+    DryRun,
+    Images,
+    Only,
+    Records,
+    Runs,
+    carry_out,
+)
 from pipelines.study.curve_chart import Drawn, Look, curve_figure
 from pipelines.study.documents import Block
 from pipelines.study.frozen import (
     PROBE,
+    Answers,
     Made,
     Question,
     Sources,
-    carry_out,
-    frames_of,
+    answer_unless_it_stands,
     frozen_features,
     hashes_of,
-    is_answered,
     left_of,
-    record_answers,
 )
 from pipelines.study.grid import cells_of
 from pipelines.study.pretraining import pretrain, store_folder
@@ -63,7 +69,7 @@ from pipelines.study.scaling_tables import (
 from pipelines.study.stages import Stage
 from pipelines.study.subsets import prepare_subset
 from pipelines.study.table_text import fraction_text
-from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS, load_target, seen_as
+from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS, TargetSet, View, load_target
 from pipelines.study.unlabelled import prepare_luna16
 
 log = logging.getLogger(__name__)
@@ -72,7 +78,6 @@ COMMAND = "make scaling DATA=..."
 """What makes the records."""
 
 _PAGE = Path("scaling.md")
-_IMAGES = Path("docs/images")
 _LOOKS = {
     f"{share:g}": Look(f"{fraction_text(share)} of the labels", colour)
     for share, colour in zip(FRACTIONS, (ORANGE, BLUE), strict=True)
@@ -80,19 +85,15 @@ _LOOKS = {
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with luna16-slices and both labelled sets.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs, outside the checkout.")],
-    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
-    images: Annotated[Path, typer.Option(help="Folder of the charts.")] = _IMAGES,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Stages, such as '*-steps-*'.")] = None,
+    data: Data,
+    runs: Runs,
+    records: Records = RECORDS,
+    images: Images = IMAGES,
+    dry_run: DryRun = False,
+    only: Only = None,
 ) -> None:
     """Pretrain with fewer slices and fewer steps, probe what was learnt, and draw the curves."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # Small pictures: with more threads a convolution mostly waits.
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        carry_out(stages(data, runs, records), runs, only or [], dry_run)
+    carry_out(stages(data, runs, records), runs, only or [], dry_run)
     if not dry_run:
         draw(records, images)
 
@@ -188,14 +189,20 @@ def ask(data: Path, runs: Path, point: Point, study: Path) -> None:
         target = load_target(name, data, runs)
         for view in VIEWS:
             asked = question(name, view, point.arm)
-            if is_answered(study, asked, sources, frames_of(target)):
-                continue
-            seen = seen_as(target, view)
-            answers = []
-            for seed, one in zip(point.seeds, encoders, strict=True):
-                features, _ = frozen_features(runs, one.run, seen, view)
-                answers.append((probe(features), cells_of(PROBE, FRACTIONS, seed=seed)))
-            log.info("%s", record_answers(study, seen, asked, answers, sources, track))
+            answers = partial(_answers, runs, point, view)
+            file = answer_unless_it_stands(study, target, asked, answers, sources, track)
+            if file is not None:
+                log.info("%s", file)
+
+
+def _answers(runs: Path, point: Point, view: View, seen: TargetSet) -> Answers:
+    return [
+        (
+            probe(frozen_features(runs, one.run, seen, view)),
+            cells_of(PROBE, FRACTIONS, seed=seed),
+        )
+        for seed, one in zip(point.seeds, made(runs, point), strict=True)
+    ]
 
 
 def questions(point: Point) -> list[Question]:

@@ -9,15 +9,12 @@ the blocked one. Stopped and started again, it goes on where it was.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
 
@@ -28,15 +25,15 @@ from covidssl.audit.trials import Trials
 from covidssl.datasets import LabelledScan, read_dataset
 from covidssl.errors import DataError
 from pipelines.study.arms import in_words
+from pipelines.study.command import RECORDS, Data, DryRun, Only, Records, Runs, carry_out
 from pipelines.study.documents import Block
 from pipelines.study.folds import SPLITS, Labels
 from pipelines.study.frozen import (
-    PROBE,
+    TREES,
     Question,
     Sources,
-    carry_out,
+    fit_of,
     frames_of,
-    frozen_features,
     hashes_of,
     is_answered,
     left_of,
@@ -46,7 +43,7 @@ from pipelines.study.frozen import (
     settings_of,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.probes import Fit, Fitted, probe, trees_on_thumbnail
+from pipelines.study.probes import Fit, Fitted
 from pipelines.study.shortcut_tables import (
     ARMS,
     FEATURES,
@@ -81,16 +78,13 @@ _MINUTES: Mapping[SetName, tuple[float, float]] = {
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with sars-cov-2-ct and covid-ct.")],
-    runs: Annotated[Path, typer.Option(help="Folder of runs, outside the checkout.")],
-    records: Annotated[Path, typer.Option(help="Folder of records.")] = Path("docs/records"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Stages, such as '*-views-*'.")] = None,
+    data: Data,
+    runs: Runs,
+    records: Records = RECORDS,
+    dry_run: DryRun = False,
+    only: Only = None,
 ) -> None:
     """Ask trivial models and frozen encoders, under both splits."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # Small pictures: with more threads a convolution mostly waits.
-    torch.set_num_threads(1)
     carry_out(stages(data, runs, records), runs, only or [], dry_run)
 
 
@@ -160,7 +154,7 @@ def ask_features(name: SetName, data: Path, runs: Path, study: Path) -> None:
         if features is None:
             raise DataError(f"{name}: all images are alike in what '{model.words}' sees.")
         fit = trivial(np.asarray(features), model.nearest)
-        protocol = "nearest" if model.nearest else "trees"
+        protocol = "nearest" if model.nearest else TREES
         record_answers(study, target, question, [(fit, cells_of(protocol, _ALL))], sources)
 
 
@@ -181,14 +175,10 @@ def ask_views(name: SetName, arm: str, data: Path, runs: Path, study: Path) -> N
     ]
     for view in dict.fromkeys(question.view for question in left):
         seen = seen_as(target, view)
-        fit: Fit = trees_on_thumbnail
-        cells = cells_of("trees", _ALL)
-        for one in made:
-            features, _ = frozen_features(runs, one.run, seen, view)
-            fit, cells = probe(features), cells_of(PROBE, _ALL)
+        protocol, fit = fit_of(runs, made, seen, view)
         for question in left:
             if question.view == view:
-                record_answers(study, seen, question, [(fit, cells)], sources)
+                record_answers(study, seen, question, [(fit, cells_of(protocol, _ALL))], sources)
 
 
 def trivial(features: NDArray[np.floating], nearest: bool) -> Fit:

@@ -10,7 +10,7 @@ from covidssl.metrics import Metric
 from pipelines.study.arms import NOTHING, OURS, in_words
 from pipelines.study.choices import AS_EVER, NARROW, NO_VIEWS, UNCROPPED
 from pipelines.study.crossing import AWAY, HOME, SPLIT, Way
-from pipelines.study.frozen import PROBE, Question, answer_to
+from pipelines.study.frozen import PROBE, TREES, Question, answer_to
 from pipelines.study.records import Found, Images, read_images
 from pipelines.study.scores import LIMITS, difference, founds_of, pooled
 from pipelines.study.table_text import (
@@ -24,7 +24,6 @@ from pipelines.study.targets import WORDS, View
 STUDY = "cross_site"
 """Folder of its records."""
 
-TREES = "trees"
 CENTRED = ", features centred by site"
 """What the protocol's name ends in where each site's features are centred by themselves."""
 

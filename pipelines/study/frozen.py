@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import typer
-
 from covidssl.each_scan import Progress, no_progress
-from covidssl.errors import CovidsslError, StoppedError, UsageError
+from covidssl.errors import UsageError
 from covidssl.experiments import PretrainConfig
 from covidssl.frames import Frame
 from pipelines.study.arms import ARMS
@@ -28,22 +26,27 @@ from pipelines.study.pretraining import (
     store_folder,
     what_differs,
 )
-from pipelines.study.probes import STRENGTHS, Fit
+from pipelines.study.probes import STRENGTHS, Fit, probe, trees_on_thumbnail
 from pipelines.study.records import (
     Cell,
     Facts,
     Found,
     Record,
-    file_word,
     read_record,
+    record_file,
     write_images,
     write_record,
 )
-from pipelines.study.stages import Stage, chosen, plan_table, run_stages, stopping_after
-from pipelines.study.targets import FRAME, RUN_LENGTH, TargetSet, View
+from pipelines.study.targets import FRAME, RUN_LENGTH, TargetSet, View, seen_as
 
 PROBE = "probe"
 """The protocol of a linear probe on frozen features."""
+
+TREES = "trees"
+"""The protocol of boosted trees on a thumbnail."""
+
+Answers = Sequence[tuple[Fit, Sequence[Cell]]]
+"""Each fit with the cells that it is asked for."""
 
 _POOLED = "all levels, mean and deviation inside the lungs"
 
@@ -66,7 +69,7 @@ class Question(NamedTuple):
     @property
     def file(self) -> str:
         """Name of the record's file."""
-        return f"{self.set_name}.{self.split}.{self.view}.{file_word(self.arm)}.parquet"
+        return record_file(*self)
 
 
 class Sources(NamedTuple):
@@ -152,10 +155,8 @@ def frames_of(target: TargetSet) -> dict[str, str]:
     return {"frames": target.loaded.fingerprint}
 
 
-def frozen_features(
-    runs: Path, run: Path, seen: TargetSet, view: View
-) -> tuple[Features, Mapping[str, str]]:
-    """Features of a set under a view by the encoder of a run, and the encoder's SHA-256.
+def frozen_features(runs: Path, run: Path, seen: TargetSet, view: View) -> Features:
+    """Features of a set under a view by the encoder of a run.
 
     Args:
         runs: where features are kept.
@@ -167,15 +168,45 @@ def frozen_features(
         DataError: when the run has left no encoder.
     """
     encoder, sha256 = encoder_of(run)
-    features = kept_features(feature_file(runs, sha256, seen, view), encoder, seen)
-    return features, {"encoder": sha256}
+    return kept_features(feature_file(runs, sha256, seen, view), encoder, seen)
+
+
+def fit_of(runs: Path, made: Sequence[Made], seen: TargetSet, view: View) -> tuple[str, Fit]:
+    """How an arm answers, and its protocol: a probe of its encoder, or trees where it has none."""
+    if not made:
+        return TREES, trees_on_thumbnail
+    return PROBE, probe(frozen_features(runs, made[0].run, seen, view))
+
+
+def answer_unless_it_stands(
+    study: Path,
+    target: TargetSet,
+    question: Question,
+    answers: Callable[[TargetSet], Answers],
+    sources: Sources,
+    progress: Progress = no_progress,
+) -> Path | None:
+    """Record what answers a question, unless that is done; gives the file of what is new.
+
+    Args:
+        study: folder of the study's records.
+        target: the set as it is.
+        question: what is asked.
+        answers: each fit with its cells, of the set as the question sees it; asked for only then.
+        sources: what goes into the facts.
+        progress: shows how far it is.
+    """
+    if is_answered(study, question, sources, frames_of(target)):
+        return None
+    seen = seen_as(target, question.view)
+    return record_answers(study, seen, question, answers(seen), sources, progress)
 
 
 def record_answers(
     study: Path,
     seen: TargetSet,
     question: Question,
-    answers: Sequence[tuple[Fit, Sequence[Cell]]],
+    answers: Answers,
     sources: Sources,
     progress: Progress = no_progress,
 ) -> Path:
@@ -266,22 +297,6 @@ def must_be_made(made: Sequence[Made], arm: str) -> None:
                 f"{one.run}: {reason}. Make it first: python -m pipelines.reproduce_paper "
                 f"--data DATA --runs {one.run.parents[1]} --only pretrain-{arm}"
             )
-
-
-def carry_out(stages: Sequence[Stage], runs: Path, only: Sequence[str], dry_run: bool) -> None:
-    """Do what is left of a study's stages, or only say what would be done and how long it takes.
-
-    What was wrong, or that a signal stopped it, is said in a line and in the exit status.
-    """
-    try:
-        if dry_run:
-            typer.echo(plan_table(chosen(stages, only)))
-            return
-        with stopping_after():
-            run_stages(stages, runs / "locks", only)
-    except CovidsslError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.code if isinstance(error, StoppedError) else 1) from error
 
 
 def _split_of(question: Question) -> SplitName:

@@ -124,7 +124,7 @@ class Facts(BaseModel):
     @property
     def file(self) -> str:
         """Name of its file."""
-        return f"{self.set_name}.{self.split}.{self.view}.{file_word(self.arm)}.parquet"
+        return record_file(self.set_name, self.split, self.view, self.arm)
 
 
 class Record(NamedTuple):
@@ -145,6 +145,11 @@ class Images(NamedTuple):
     def groups(self) -> list[str]:
         """The group of each image as text, for `covidssl.metrics`."""
         return [str(one) for one in self.group]
+
+
+def record_file(set_name: str, split: str, view: str, arm: str) -> str:
+    """Name of the file of the record of an arm."""
+    return f"{set_name}.{split}.{view}.{file_word(arm)}.parquet"
 
 
 def file_word(words: str) -> str:

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from covidssl.randomness import numpy_generator
 from pipelines import cross_site
 from pipelines.study.crossing import AWAY, HOME, SPLIT, Crossing, asked_across, stacked
-from pipelines.study.crossing_tables import CENTRED, STUDY, TREES, badness_table, help_table
-from pipelines.study.frozen import PROBE, Question, answer_to
+from pipelines.study.crossing_tables import CENTRED, STUDY, badness_table, help_table
+from pipelines.study.frozen import PROBE, TREES, Question, answer_to
 from pipelines.study.probes import Features, probe
 from pipelines.study.records import Cell, read_images, write_images, write_record
 from pipelines.study.targets import SetName, TargetSet

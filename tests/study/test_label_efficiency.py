@@ -20,6 +20,7 @@ from pipelines.label_efficiency import (
     questions,
     stages,
 )
+from pipelines.study import frozen
 from pipelines.study.arms import NOTHING, OURS
 from pipelines.study.efficiency_tables import (
     ARMS,
@@ -118,13 +119,13 @@ def test_an_arm_is_asked_once_record_by_record(
 ) -> None:
     """On made-up sets: what is recorded is not made again, and other shares are."""
     # The quicker of the rivals: boosted trees would take most of a minute here.
-    monkeypatch.setattr(label_efficiency, "trees_on_thumbnail", nearest_thumbnail)
+    monkeypatch.setattr(frozen, "trees_on_thumbnail", nearest_thumbnail)
     monkeypatch.setattr(
         label_efficiency, "load_target", lambda name, *_: made_target(200, name=name)
     )
     monkeypatch.setattr(label_efficiency, "FRACTIONS", (0.1, 1.0))
     monkeypatch.setattr(label_efficiency, "DRAWS", 1)
-    monkeypatch.setattr(label_efficiency, "seen_as", lambda target, _view: target)
+    monkeypatch.setattr(frozen, "seen_as", lambda target, _view: target)
     study = tmp_path / "records" / STUDY
     ask_arm(THUMBNAIL, tmp_path, tmp_path, study)
     assert arm_left(study, tmp_path, THUMBNAIL) == ""

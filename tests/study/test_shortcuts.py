@@ -11,6 +11,7 @@ from covidssl.audit.shortcuts import MODELS
 from covidssl.config import dump_config
 from covidssl.errors import DataError
 from pipelines import shortcuts
+from pipelines.study import frozen
 from pipelines.study.folds import cut, labels_of
 from pipelines.study.frozen import (
     Made,
@@ -114,7 +115,7 @@ def test_what_stands_is_not_asked_again_after_a_stop(
 ) -> None:
     """Of the rival's records one is gone: that one alone is made again."""
     # The quicker of the rivals: boosted trees would take most of a minute here.
-    monkeypatch.setattr(shortcuts, "trees_on_thumbnail", nearest_thumbnail)
+    monkeypatch.setattr(frozen, "trees_on_thumbnail", nearest_thumbnail)
     monkeypatch.setattr(shortcuts, "load_target", lambda *_: target)
     study = tmp_path / STUDY
     rival = (target.name, THUMBNAIL)
