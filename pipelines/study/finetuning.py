@@ -27,8 +27,9 @@ from covidssl.starting import Start
 from covidssl.training import make_fabric
 from covidssl.weights import read_weights
 from covidssl.yaml_text import read_yaml
-from pipelines.study.folds import Labels, Rows
+from pipelines.study.folds import Labels
 from pipelines.study.pretraining import CONFIGS, OVERRIDES, Scale, as_overrides
+from pipelines.study.probes import groups_of_rarer
 from pipelines.study.targets import TargetSet
 
 LOW_RATE, LAYER_DECAY = "fine-tuned, low rate", "fine-tuned, layer decay"
@@ -165,9 +166,3 @@ def _assigned(target: TargetSet, labels: Labels) -> list[Assigned]:
     split[labels.learn], split[labels.choose], split[labels.score] = "train", "validation", "test"
     of = zip(target.scans, target.group, split.tolist(), strict=True)
     return [Assigned(scan, group, place) for scan, group, place in of]
-
-
-def groups_of_rarer(target: TargetSet, rows: Rows) -> int:
-    """Groups of the class that has fewer, among rows."""
-    group = np.array(target.group)[rows]
-    return min(len(np.unique(group[target.target[rows] == k])) for k in (0, 1))

@@ -37,7 +37,6 @@ from pipelines.study.finetuning import (
     Work,
     fine_tune,
     finetune_config,
-    groups_of_rarer,
 )
 from pipelines.study.folds import Labels, cut, labels_of
 from pipelines.study.gpu_packs import LUNA16, PackedSet, pack_set, pack_slices, read_set, recut
@@ -46,7 +45,7 @@ from pipelines.study.paper import LABELLED, ON_GPU, Bench, config_print, keep_re
 from pipelines.study.paper_finetuned import Tuning, Unit, found_of, kept, rows_print, said_of, units
 from pipelines.study.paper_probes import best_other
 from pipelines.study.pretraining import pretrain_config, store_folder
-from pipelines.study.probes import probe
+from pipelines.study.probes import groups_of_rarer, probe
 from pipelines.study.records import Facts
 from pipelines.study.scores import PROBE
 from pipelines.study.targets import SETS, SetName, TargetSet

@@ -27,14 +27,23 @@ from pipelines.study.paper import (
     stands,
 )
 from pipelines.study.pretraining import encoder_of, minutes_of
-from pipelines.study.probes import RIVALS, STRENGTHS, Fit, Fitted, probe
-from pipelines.study.records import Facts, read_record
-from pipelines.study.scores import PROBE
+from pipelines.study.probes import (
+    RIVALS,
+    STRENGTHS,
+    Features,
+    Fit,
+    Fitted,
+    kernel_probe,
+    probe,
+)
+from pipelines.study.records import Cell, Facts, Found, read_record
+from pipelines.study.scores import KERNEL, PROBE
 from pipelines.study.targets import SETS, VIEWS, SetName, TargetSet, View
 
 log = logging.getLogger(__name__)
 
 _ASKED = "all levels, mean and deviation inside the lungs"
+_KERNEL = "support-vector machine, Gaussian, C 1, gamma scale"
 _RIVAL_FEATURES = 1  # raise it when thumbnails, histograms or sizes are taken otherwise
 
 
@@ -70,9 +79,9 @@ def run_probes(bench: Bench, arm: ArmName) -> None:
             continue
         target = bench.seen(name, view)
         file = feature_file(bench.runs, pretrained.sha256, target, view)
-        fit = probe(kept_features(file, pretrained.encoder, target))
+        fits = _frozen_fits(kept_features(file, pretrained.encoder, target))
         minutes = pretraining_minutes(bench, arm)
-        _keep(bench, (target, split, view), _Row(arm, fit, sources, settings, minutes))
+        _keep(bench, (target, split, view), _Row(arm, fits, sources, settings, minutes))
 
 
 def with_targets_left(bench: Bench) -> str:
@@ -102,13 +111,16 @@ def run_with_targets(bench: Bench) -> None:
         if not stands(file_of(bench, PROBES, (*place, WITH_TARGETS)), sources, settings):
             continue
         target = bench.seen(name, view)
-        fits = []
+        of_folds = []
         for fold in range(FOLDS):
             own = encoder_of(bench.run("perlin", "luna16-and-targets", fold))
             file = feature_file(bench.runs, own.sha256, target, view)
-            fits.append(probe(kept_features(file, own.encoder, target)))
-        fit = fit_of_each_fold(target, split, fits)
-        _keep(bench, (target, split, view), _Row(WITH_TARGETS, fit, sources, settings, minutes))
+            of_folds.append(_frozen_fits(kept_features(file, own.encoder, target)))
+        fits = {
+            protocol: fit_of_each_fold(target, split, [one[protocol] for one in of_folds])
+            for protocol in of_folds[0]
+        }
+        _keep(bench, (target, split, view), _Row(WITH_TARGETS, fits, sources, settings, minutes))
 
 
 def fit_of_each_fold(target: TargetSet, split: SplitName, fits: list[Fit]) -> Fit:
@@ -143,21 +155,25 @@ def run_rivals(bench: Bench) -> None:
             sources, settings = bench.frames(name), _rival_settings()
             if stands(file, sources, settings):
                 target = bench.seen(name, view)
-                _keep(bench, (target, split, view), _Row(rival, fit, sources, settings))
+                _keep(bench, (target, split, view), _Row(rival, {PROBE: fit}, sources, settings))
 
 
 def best_other(bench: Bench) -> ArmName:
     """The other pretext whose probes choose best within the labels: what else is fine-tuned.
 
-    By inner AUROC at 10 % of the labels on the blocked split, in the mean over both sets: scores of
-    held-out images have no part in it.
+    By inner AUROC of linear probes at 10 % of the labels on the blocked split, in the mean over
+    both sets: scores of held-out images have no part in it.
     """
     inner: dict[ArmName, float] = {}
     for arm in PRETEXTS:
         files = [file_of(bench, PROBES, (name, "blocked", "plain", arm)) for name in SETS]
         cells = [pair for file in files for pair in read_record(file).cells.items()]
-        inner[arm] = float(np.mean([found.inner for cell, found in cells if cell.fraction < 1]))
+        inner[arm] = float(np.mean([found.inner for cell, found in cells if _is_few(cell)]))
     return max(inner, key=lambda arm: inner[arm])
+
+
+def _is_few(cell: Cell) -> bool:
+    return cell.protocol == PROBE and cell.fraction < 1
 
 
 def _rivals_of(view: View) -> Mapping[str, Callable[..., Fitted]]:
@@ -170,12 +186,20 @@ def _rival_settings() -> dict[str, Any]:
 
 
 def _probe_settings(bench: Bench, arm: ArmName) -> dict[str, Any]:
-    return bench.settings(arm) | {"features": _ASKED, "strengths": list(STRENGTHS)}
+    return bench.settings(arm) | _asked()
 
 
 def _with_targets_settings(bench: Bench) -> dict[str, Any]:
-    settings = bench.settings("perlin", "luna16-and-targets")
-    return settings | {"features": _ASKED, "strengths": list(STRENGTHS)}
+    return bench.settings("perlin", "luna16-and-targets") | _asked()
+
+
+def _asked() -> dict[str, Any]:
+    return {"features": _ASKED, "strengths": list(STRENGTHS), "kernel": _KERNEL}
+
+
+def _frozen_fits(features: Features) -> dict[str, Fit]:
+    """Ways to use labels that leave the encoder as it is, by protocol."""
+    return {PROBE: probe(features), KERNEL: kernel_probe(features)}
 
 
 def _fold_encoders(bench: Bench) -> dict[str, str]:
@@ -186,10 +210,10 @@ def _fold_encoders(bench: Bench) -> dict[str, str]:
 
 
 class _Row(NamedTuple):
-    """What is recorded of one arm: its fit, and where that came from."""
+    """What is recorded of one arm: its fits by protocol, and where they came from."""
 
     arm: str
-    fit: Fit
+    fits: Mapping[str, Fit]
     sources: Mapping[str, str]
     settings: Mapping[str, Any]
     pretraining: float | None = None
@@ -198,8 +222,10 @@ class _Row(NamedTuple):
 def _keep(bench: Bench, place: tuple[TargetSet, SplitName, View], row: _Row) -> None:
     target, split, view = place
     began = time.monotonic()
+    cells: dict[Cell, Found] = {}
     with threadpool_limits(1):
-        cells = found_by(row.fit, target, split, cells_of(PROBE, FRACTIONS), track)
+        for protocol, fit in row.fits.items():
+            cells |= found_by(fit, target, split, cells_of(protocol, FRACTIONS), track)
     more = {"machine": machine(), "pretraining minutes": row.pretraining}
     facts = Facts.now(
         (time.monotonic() - began) / 60,

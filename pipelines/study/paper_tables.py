@@ -13,6 +13,8 @@ from pipelines.study.paper import FINE_TUNED, ON_GPU, PROBES
 from pipelines.study.paper_targets import margins_table, targets_table
 from pipelines.study.records import Found, read_records
 from pipelines.study.scores import (
+    FROZEN,
+    KERNEL,
     LIMITS,
     METRIC_WORDS,
     METRICS,
@@ -37,7 +39,9 @@ from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS
 
 PAGE = Path("reproduction.md")
 SHARES = (1.0, 0.1)
-FROZEN = "frozen probe"
+WAYS = {PROBE: "frozen probe", KERNEL: "frozen probe, kernel"}
+"""Protocols of frozen encoders as tables call them; others are called by their names."""
+
 SINGLE = "single draws"
 _COMPARED_HEAD = ("ours / this: compared", "draws of both", "AUROC, ours less this", SINGLE,
                   "p (Holm)")  # fmt: skip
@@ -87,9 +91,10 @@ def _share_table(field: Field, fraction: float) -> str:
         how = "" if arm in field.rivals else _protocols(standing.protocols)
         own = _scores(field, field.founds(standing, fraction))
         rows.append([words_of(arm), how, *own, *compared.get(arm, blank)])
-        if arm in field.learnt and how != FROZEN:
-            frozen = field.founds(field.frozen(arm, fraction), fraction)
-            rows.append([words_of(arm), FROZEN, *_scores(field, frozen), *blank])
+        if arm in field.learnt and not set(standing.protocols) <= set(FROZEN):
+            frozen = field.frozen(arm, fraction)
+            scores = _scores(field, field.founds(frozen, fraction))
+            rows.append([words_of(arm), _protocols(frozen.protocols), *scores, *blank])
     beside = [one for one in _COMPARED_HEAD if fraction < 1.0 or one != SINGLE]
     head = ["arm", "labels used by", "draws", *METRIC_WORDS.values(), "AUROC, mean of folds"]
     first = next(iter(standings.values())).record.cells
@@ -124,7 +129,7 @@ def _scores(field: Field, founds: Mapping[int, Sequence[Found]]) -> list[str]:
 
 
 def _protocols(protocols: Sequence[str]) -> str:
-    return ", ".join(FROZEN if one == PROBE else one for one in protocols)
+    return "; ".join(WAYS.get(one, one) for one in protocols)
 
 
 def _frozen(field: Field, arm: str, fraction: float) -> list[Found]:

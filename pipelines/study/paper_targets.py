@@ -32,7 +32,7 @@ PAPER = {"SARS-CoV-2 CT": 6.57, "Jinan COVID-19": 3.03}
 
 
 CHOSEN = (
-    "Best arm: the one whose frozen probes have the highest inner AUROC at all labels. The second "
+    "Best arm: the one whose linear probes have the highest inner AUROC at all labels. The second "
     "corpus holds the images that choose, without their labels: it is told beside, and never "
     "chosen. Both are held against the trivial rival with the highest AUROC."
 )

@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from covidssl.rivals import fit_rival
+from covidssl.selection import LEAST_GROUPS
 from pipelines.study.folds import Labels, Rows
 from pipelines.study.targets import TargetSet
 
@@ -65,6 +68,37 @@ def probe(features: Features) -> Fit:
     return fit
 
 
+def kernel_probe(features: Features) -> Fit:
+    """A support-vector machine with a Gaussian kernel on features (N, F) of the whole set.
+
+    Nothing of it is chosen: penalty and width are scikit-learn's own (C 1, gamma "scale"). Features
+    are centred and scaled by the labelled rows; both classes count the same. What it says is its
+    margin through a logistic function: a rank and a cut at one half, not a calibrated chance. With
+    too few groups to choose on, its inner score is not a number: it is never taken then.
+    """
+
+    def fit(target: TargetSet, labels: Labels) -> Fitted:
+        chance = _margin(features, target.target, labels.all, labels.score)
+        inner = float("nan")
+        if groups_of_rarer(target, labels.choose) >= LEAST_GROUPS:
+            said = _margin(features, target.target, labels.learn, labels.choose)
+            inner = float(roc_auc_score(target.target[labels.choose], said))
+        return Fitted(chance, inner, "Gaussian kernel")
+
+    return fit
+
+
+def groups_of_rarer(target: TargetSet, rows: Rows) -> int:
+    """Groups of the class that has fewer, among rows."""
+    group = np.array(target.group)[rows]
+    return min(len(np.unique(group[target.target[rows] == k])) for k in (0, 1))
+
+
+def linear_on_thumbnail(target: TargetSet, labels: Labels) -> Fitted:
+    """A linear probe of what the boosted trees see: as much as a probe makes of no encoder."""
+    return probe(target.thumbnails)(target, labels)
+
+
 def trees_on_thumbnail(target: TargetSet, labels: Labels) -> Fitted:
     """Boosted trees on a 12 x 12 thumbnail and a histogram of 32 bins."""
 
@@ -102,6 +136,7 @@ def trees_on_size(target: TargetSet, labels: Labels) -> Fitted:
 
 RIVALS: Mapping[str, Fit] = {
     "trees on thumbnail": trees_on_thumbnail,
+    "linear on thumbnail": linear_on_thumbnail,
     "nearest thumbnail": nearest_thumbnail,
     "trees on size": trees_on_size,
 }
@@ -144,6 +179,13 @@ def _logistic(
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=_MOST_STEPS)
     model.fit(both[: len(taught)], target[taught])
     chance: Chances = model.predict_proba(both[len(taught) :])[:, 1]
+    return chance
+
+
+def _margin(features: Features, target: Rows, taught: Rows, asked: Rows) -> Chances:
+    scaled = _scaled(features, taught)
+    model = SVC(class_weight="balanced").fit(scaled[taught], target[taught])
+    chance: Chances = expit(model.decision_function(scaled[asked]))
     return chance
 
 

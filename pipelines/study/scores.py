@@ -61,6 +61,12 @@ TESTED = (
 PROBE = "probe"
 """The protocol that stands where too few groups are there to choose on."""
 
+KERNEL = "kernel probe"
+"""The other way to use labels that leaves the encoder as it is."""
+
+FROZEN: tuple[str, ...] = (PROBE, KERNEL)
+"""Protocols that leave the encoder as it is."""
+
 
 class Compared(NamedTuple):
     """One model against another on the same images.

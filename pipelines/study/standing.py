@@ -13,7 +13,7 @@ from pipelines.study.arms import COMPARED, PRETEXTS, in_words
 from pipelines.study.paper import FINE_TUNED, PROBES, WITH_TARGETS
 from pipelines.study.probes import RIVALS
 from pipelines.study.records import Found, Images, Record, read_images, read_records
-from pipelines.study.scores import PROBE, at_its_best
+from pipelines.study.scores import FROZEN, PROBE, at_its_best
 
 LEARNT: tuple[str, ...] = (*COMPARED, WITH_TARGETS, "imagenet")
 """Arms with an encoder, in the order of tables."""
@@ -71,19 +71,19 @@ class Field:
     def standing(self, arm: str, fraction: float) -> Standing:
         """An arm's best at a share of the labels, chosen by the labels of each fold and draw alone.
 
-        Protocols are compared on the draws of labels that all of them were given. Where the frozen
-        probe is preferred everywhere, all of its draws count.
+        Protocols are compared on the draws of labels that all of them were given. Where frozen
+        probes are preferred everywhere, all of their draws count.
         """
-        record = _of(self.records[arm], fraction)
+        best = self._best(_of(self.records[arm], fraction), fraction)
+        return self.frozen(arm, fraction) if set(best.protocols) <= set(FROZEN) else best
+
+    def _best(self, record: Record, fraction: float) -> Standing:
         by_protocol: dict[str, set[int]] = {}
         for cell in record.cells:
             by_protocol.setdefault(cell.protocol, set()).add(cell.draw)
         draws = frozenset(set.intersection(*by_protocol.values()))
         best = at_its_best(record, self.images, fraction, draws)
-        protocols = tuple(dict.fromkeys(best.protocols))
-        if protocols != (PROBE,):
-            return Standing(record, draws, protocols)
-        return self.frozen(arm, fraction)
+        return Standing(record, draws, tuple(dict.fromkeys(best.protocols)))
 
     def founds(
         self, standing: Standing, fraction: float, draws: Collection[int] | None = None
@@ -93,9 +93,11 @@ class Field:
         return at_its_best(standing.record, self.images, fraction, wanted).by_draw
 
     def frozen(self, arm: str, fraction: float) -> Standing:
-        """An arm's frozen probes, whatever its labels prefer; a rival as it is."""
-        record = only_probes(_of(self.records[arm], fraction))
-        return Standing(record, frozenset(cell.draw for cell in record.cells), (PROBE,))
+        """An arm with its encoder as it is, also where its labels prefer to fine-tune it.
+
+        Between linear and kernel probe its labels choose; a rival is as it is.
+        """
+        return self._best(only(FROZEN, _of(self.records[arm], fraction)), fraction)
 
     def paired(self, arm: str, other: str, fraction: float) -> Pair:
         """What two arms say on the draws of labels that both were given.
@@ -111,16 +113,16 @@ class Field:
         return Pair(founds[0], founds[1], (one.protocols, two.protocols))
 
     def inner(self, arm: str, fraction: float) -> float:
-        """Mean inner AUROC of an arm's frozen probes: what arms are chosen by.
+        """Mean inner AUROC of an arm's linear probes: what arms are chosen by.
 
-        Of probes alone, since those of fine-tuned models are of another kind.
+        Of these alone, since those of fine-tuned models are of another kind.
         """
-        record = self.frozen(arm, fraction).record
+        record = only((PROBE,), _of(self.records[arm], fraction))
         return float(np.mean([found.inner for found in record.cells.values()]))
 
     def _is_tuned(self, arm: str, fraction: float) -> bool:
         cells = self.records[arm].cells
-        return any(cell.protocol != PROBE for cell in cells if cell.fraction == fraction)
+        return any(cell.protocol not in FROZEN for cell in cells if cell.fraction == fraction)
 
     @property
     def learnt(self) -> list[str]:
@@ -170,9 +172,9 @@ def flat(by_draw: Mapping[int, Sequence[Found]]) -> list[Found]:
     return [one for own in by_draw.values() for one in own]
 
 
-def only_probes(record: Record) -> Record:
-    """A record's frozen probes alone."""
-    cells = {cell: found for cell, found in record.cells.items() if cell.protocol == PROBE}
+def only(protocols: Collection[str], record: Record) -> Record:
+    """What a record has of these protocols alone."""
+    cells = {cell: found for cell, found in record.cells.items() if cell.protocol in protocols}
     return Record(record.facts, cells)
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from pipelines.reproduce_paper import blocks
+from pipelines.study.grid import cells_of
 from pipelines.study.paper_tables import gpu_table, paper_table, random_table, time_table
 from pipelines.study.paper_targets import margins_table, targets_table
 from pipelines.study.probes import RIVALS
 from pipelines.study.records import Cell, Facts, write_images, write_record
+from pipelines.study.scores import KERNEL, PROBE
 from pipelines.study.standing import field_of
 from tests.study.made_records import (
     made_cells,
@@ -129,6 +131,37 @@ def test_where_the_frozen_probe_is_preferred_all_its_draws_count(tmp_path: Path)
     standing = field.standing("perlin", 0.1)
     assert (standing.protocols, len(standing.draws)) == (("probe",), 5)
     assert len(field.founds(standing, 0.1)) == 5, "an entry a draw"
+
+
+def with_kernel(folder: Path, shift: float) -> Path:
+    """Both arms with both frozen probes; the linear ones as in `SHIFTS`."""
+    images = write_made_study(folder, "reproduce", SHIFTS, sets=(SET,), splits=("blocked",))
+    for arm in ("perlin", "none"):
+        kernel = {cell: made_found(images, shift, 70 + cell.draw) for cell in cells_of(KERNEL)}
+        write_record(
+            folder / "reproduce", made_facts(arm), made_cells(images, SHIFTS[arm]) | kernel
+        )
+    return folder
+
+
+def test_between_frozen_probes_each_arm_has_the_one_that_its_labels_prefer(tmp_path: Path) -> None:
+    """It is no fine-tuning: the arm is still held against those that were not fine-tuned."""
+    field = field_of(with_kernel(tmp_path, 6.0), SET, "blocked", "plain")
+    assert field is not None
+    assert field.standing("perlin", 0.1).protocols == (KERNEL,)
+    assert len(field.standing("perlin", 0.1).draws) == 5
+    pair = field.paired("perlin", "models_genesis", 0.1)
+    assert pair.protocols == ((KERNEL,), (PROBE,))
+    linear = [one.inner for cell, one in field.records["perlin"].cells.items()
+              if cell.protocol == PROBE and cell.fraction == 0.1]  # fmt: skip
+    assert field.inner("perlin", 0.1) == pytest.approx(np.mean(linear)), "arms: by linear probes"
+    assert "| frozen probe, kernel | 5 |" in paper_table(tmp_path, SET)
+
+
+def test_a_kernel_probe_that_does_worse_within_the_labels_changes_nothing(tmp_path: Path) -> None:
+    field = field_of(with_kernel(tmp_path, -3.0), SET, "blocked", "plain")
+    assert field is not None
+    assert field.standing("perlin", 1.0).protocols == (PROBE,)
 
 
 def test_fine_tuned_models_of_another_encoder_are_left_out_and_it_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from covidssl.randomness import numpy_generator
+from covidssl.selection import LEAST_GROUPS
 from pipelines.study.folds import Labels, cut, labels_of
-from pipelines.study.probes import RIVALS, STRENGTHS, Features, nearest_thumbnail, probe
+from pipelines.study.probes import (
+    RIVALS,
+    STRENGTHS,
+    Features,
+    Fit,
+    groups_of_rarer,
+    kernel_probe,
+    linear_on_thumbnail,
+    nearest_thumbnail,
+    probe,
+)
+from pipelines.study.targets import TargetSet
 from tests.study.made_targets import made_target, with_other_labels
 
 TARGET = made_target(120)
@@ -27,6 +41,12 @@ def features(width: int, shift: float = 0.5, seed: int = 0) -> Features:
     found = generator.normal(size=(len(TARGET.target), width))
     found[:, : width // 10] += shift * TARGET.target[:, None]
     return (found * np.geomspace(0.01, 100, width) + 3).astype(np.float32)
+
+
+def in_small_groups() -> TargetSet:
+    """The same images in groups of four neighbours: enough to choose on."""
+    group = tuple(f"{kind}-{row // 4}" for row, kind in enumerate(TARGET.target))
+    return replace(TARGET, group=group)
 
 
 def plain(given: Features, taught: np.ndarray, strength: float) -> LogisticRegression:
@@ -87,13 +107,57 @@ def test_neither_images_nor_labels_that_are_scored_change_the_fit(labels: Labels
     assert np.abs(again.chance[3:] - fitted.chance[3:]).max() > 0.1
 
 
-def test_the_inner_score_is_of_a_fit_that_has_not_seen_what_chooses() -> None:
+@pytest.mark.parametrize("way", [probe, kernel_probe])
+def test_the_inner_score_is_of_a_fit_that_has_not_seen_what_chooses(
+    way: Callable[[Features], Fit],
+) -> None:
     """Were a label that chooses learnt from, turning them all would not mirror the score."""
-    given = features(60, 1.0)
-    fitted = probe(given)(TARGET, ALL)
-    turned = probe(given)(with_other_labels(TARGET, ALL.choose), ALL)
+    given, target = features(60, 1.0), in_small_groups()
+    fitted = way(given)(target, ALL)
+    turned = way(given)(with_other_labels(target, ALL.choose), ALL)
     assert fitted.inner > 0.7
     assert turned.inner == pytest.approx(1 - fitted.inner, abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [FEW, ALL], ids=["few labels", "all labels"])
+def test_a_kernel_probe_is_a_support_vector_machine_as_it_comes(labels: Labels) -> None:
+    given = features(60, 1.0)
+    fitted = kernel_probe(given)(TARGET, labels)
+    scaled = StandardScaler().fit(given[labels.all].astype(np.float64)).transform(given)
+    model = SVC(C=1.0, kernel="rbf", gamma=1 / 60, class_weight="balanced")
+    margin = model.fit(scaled[labels.all], TARGET.target[labels.all]).decision_function(scaled)
+    expected = 1 / (1 + np.exp(-margin[labels.score]))
+    np.testing.assert_allclose(fitted.chance, expected, atol=1e-4)
+    assert roc_auc_score(TARGET.target[labels.score], fitted.chance) > 0.7
+
+
+def test_a_kernel_probe_sees_what_no_line_parts() -> None:
+    """One class lies about the other: the reason to have it beside a linear probe."""
+    generator = numpy_generator(7, 9191)
+    given = generator.normal(size=(len(TARGET.target), 6)).astype(np.float32)
+    given *= np.where(TARGET.target == 1, 3.0, 1.0).astype(np.float32)[:, None]
+    round_it, straight = kernel_probe(given)(TARGET, ALL), probe(given)(TARGET, ALL)
+    truth = TARGET.target[ALL.score]
+    assert roc_auc_score(truth, round_it.chance) > 0.9 > roc_auc_score(truth, straight.chance) + 0.1
+
+
+def test_a_kernel_probe_learns_from_no_row_that_is_scored() -> None:
+    given = features(60, 1.0)
+    fitted = kernel_probe(given)(TARGET, FEW)
+    again = kernel_probe(given)(with_other_labels(TARGET, FEW.score), FEW)
+    np.testing.assert_array_equal(fitted.chance, again.chance)
+
+
+def test_with_too_few_groups_to_choose_on_a_kernel_probe_has_no_inner_score() -> None:
+    assert groups_of_rarer(TARGET, ALL.choose) < LEAST_GROUPS
+    assert np.isnan(kernel_probe(features(60))(TARGET, ALL).inner)
+    assert np.isfinite(probe(features(60))(TARGET, ALL).inner)
+    assert np.isfinite(kernel_probe(features(60))(in_small_groups(), ALL).inner)
+
+
+def test_the_linear_rival_is_a_probe_of_thumbnails() -> None:
+    fitted, expected = linear_on_thumbnail(TARGET, ALL), probe(TARGET.thumbnails)(TARGET, ALL)
+    np.testing.assert_array_equal(fitted.chance, expected.chance)
 
 
 def test_from_one_group_of_a_class_nothing_is_held_out() -> None:
