@@ -7,7 +7,8 @@ A page holds a line `<!-- made from records: KEY -->`, then what was made, then
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -115,16 +116,25 @@ def differing(docs: Path, blocks: Sequence[Block], records: Path) -> list[Differ
         file = docs / page
         stands, expected = _read(file), remade(file, own, records)
         for block in own:
-            lines = zip_longest(
-                _lines(file, stands, block.key), _lines(file, expected, block.key), fillvalue=""
-            )
+            lines = _lines(file, stands, block.key), _lines(file, expected, block.key)
             first = 1 + stands[: _span(file, stands, block.key)[0]].count("\n")
             found += [
                 Differing(file, block.key, first + offset, *pair)
-                for offset, pair in enumerate(lines)
-                if pair[0] != pair[1]
+                for offset, *pair in _apart(*lines)
             ]
     return found
+
+
+def _apart(stand: Sequence[str], expected: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Lines that differ, the one that stands beside the one expected, and where.
+
+    A row more or less moves those below it, and is told alone.
+    """
+    matcher = SequenceMatcher(None, stand, expected, autojunk=False)
+    for same, at, end, first, last in matcher.get_opcodes():
+        if same != "equal":
+            pairs = zip_longest(stand[at:end], expected[first:last], fillvalue="")
+            yield from ((at + offset, *pair) for offset, pair in enumerate(pairs))
 
 
 def stray_marks(docs: Path, blocks: Sequence[Block]) -> list[str]:

@@ -100,15 +100,19 @@ def test_a_differing_digit_is_named_with_its_file_table_and_line(docs: Path) -> 
     assert page.read_text(encoding="utf-8") == right.replace(line, altered)
 
 
-def test_a_line_too_many_and_one_too_few_are_found(docs: Path) -> None:
+def test_a_line_too_many_and_one_too_few_are_found_and_told_alone(docs: Path) -> None:
+    """What stands below them is moved, and differs in nothing."""
     remake_pages(docs, BLOCKS, docs / "records")
     page = docs / "page.md"
     right = page.read_text(encoding="utf-8")
-    page.write_text(right.replace("- two\n", "- two\n- three\n"), encoding="utf-8")
-    assert any(one.stands == "- three" for one in differing(docs, BLOCKS, docs / "records"))
+    page.write_text(right.replace("- two\n", "- new\n- two\n"), encoding="utf-8")
+    (found,) = differing(docs, BLOCKS, docs / "records")
+    assert (found.stands, found.expected) == ("- new", "")
+    assert page.read_text(encoding="utf-8").split("\n")[found.line - 1] == "- new"
     page.write_text(right.replace("- two\n", ""), encoding="utf-8")
-    assert any(one.expected == "- two" for one in differing(docs, BLOCKS, docs / "records"))
-    assert "(nothing)" in differing(docs, BLOCKS, docs / "records")[-1].words
+    (found,) = differing(docs, BLOCKS, docs / "records")
+    assert (found.stands, found.expected) == ("", "- two")
+    assert "(nothing)" in found.words
 
 
 def test_without_a_record_the_block_says_what_makes_one(docs: Path) -> None:
