@@ -13,9 +13,9 @@ from covidssl.experiments import PretrainConfig
 from covidssl.frames import Frame
 from pipelines.study.arms import ARMS
 from pipelines.study.features import Features, feature_file, kept_features
-from pipelines.study.folds import FOLDS, GAPS, SPLITS, SplitName
+from pipelines.study.folds import SPLITS, SplitName
 from pipelines.study.grid import DRAWS, found_by, images_of
-from pipelines.study.paper import stands
+from pipelines.study.paper import LABELLED, stands
 from pipelines.study.pretraining import (
     encoder_of,
     is_done,
@@ -48,7 +48,8 @@ TREES = "trees"
 Answers = Sequence[tuple[Fit, Sequence[Cell]]]
 """Each fit with the cells that it is asked for."""
 
-_POOLED = "all levels, mean and deviation inside the lungs"
+POOLED = "all levels, mean and deviation inside the lungs"
+"""What is read off an encoder: in the settings of every record of it."""
 
 
 class Question(NamedTuple):
@@ -134,9 +135,8 @@ def settings_of(
         frame: how images are cut.
     """
     cut: dict[str, Any] = {
+        **LABELLED,
         "frame": frame.model_dump(mode="json"),
-        "folds": FOLDS,
-        "gaps": dict(GAPS),
         "run length": RUN_LENGTH,
         "fractions": list(fractions),
         "draws": draws,
@@ -144,7 +144,7 @@ def settings_of(
     if not made:
         return cut
     return cut | {
-        "features": _POOLED,
+        "features": POOLED,
         "strengths": list(STRENGTHS),
         "pretraining": made[0].config.model_dump(mode="json"),
     }

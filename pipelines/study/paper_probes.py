@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from covidssl.progress import track
 from pipelines.study.arms import PRETEXTS, ArmName
-from pipelines.study.features import feature_file, kept_features
 from pipelines.study.folds import FOLDS, SPLITS, Labels, SplitName, cut
+from pipelines.study.frozen import POOLED, frozen_features
 from pipelines.study.grid import FRACTIONS, cells_of, found_by
 from pipelines.study.paper import (
     LABELLED,
@@ -26,7 +26,7 @@ from pipelines.study.paper import (
     pretraining_minutes,
     stands,
 )
-from pipelines.study.pretraining import encoder_of, minutes_of
+from pipelines.study.pretraining import minutes_of
 from pipelines.study.probes import (
     RIVALS,
     STRENGTHS,
@@ -42,7 +42,6 @@ from pipelines.study.targets import SETS, VIEWS, SetName, TargetSet, View
 
 log = logging.getLogger(__name__)
 
-_ASKED = "all levels, mean and deviation inside the lungs"
 _KERNEL = "support-vector machine, Gaussian, C 1, gamma scale"
 _RIVAL_FEATURES = 1  # raise it when thumbnails, histograms or sizes are taken otherwise
 
@@ -70,16 +69,14 @@ def probes_left(bench: Bench, arm: ArmName) -> str:
 
 def run_probes(bench: Bench, arm: ArmName) -> None:
     """Probe an arm's frozen encoder on all sets, splits and views; a record each."""
-    pretrained = encoder_of(bench.run(arm))
-    settings = _probe_settings(bench, arm)
+    encoder, settings = bench.encoder(arm), _probe_settings(bench, arm)
     for place in _places():
         name, split, view = place
-        sources = {"encoder": pretrained.sha256, **bench.frames(name)}
+        sources = {"encoder": encoder, **bench.frames(name)}
         if not stands(file_of(bench, PROBES, (*place, arm)), sources, settings):
             continue
         target = bench.seen(name, view)
-        file = feature_file(bench.runs, pretrained.sha256, target, view)
-        fits = _frozen_fits(kept_features(file, pretrained.encoder, target))
+        fits = _frozen_fits(frozen_features(bench.runs, bench.run(arm), target, view))
         minutes = pretraining_minutes(bench, arm)
         _keep(bench, (target, split, view), _Row(arm, fits, sources, settings, minutes))
 
@@ -113,9 +110,8 @@ def run_with_targets(bench: Bench) -> None:
         target = bench.seen(name, view)
         of_folds = []
         for fold in range(FOLDS):
-            own = encoder_of(bench.run("perlin", "luna16-and-targets", fold))
-            file = feature_file(bench.runs, own.sha256, target, view)
-            of_folds.append(_frozen_fits(kept_features(file, own.encoder, target)))
+            own = bench.run("perlin", "luna16-and-targets", fold)
+            of_folds.append(_frozen_fits(frozen_features(bench.runs, own, target, view)))
         fits = {
             protocol: fit_of_each_fold(target, split, [one[protocol] for one in of_folds])
             for protocol in of_folds[0]
@@ -194,7 +190,7 @@ def _with_targets_settings(bench: Bench) -> dict[str, Any]:
 
 
 def _asked() -> dict[str, Any]:
-    return {"features": _ASKED, "strengths": list(STRENGTHS), "kernel": _KERNEL}
+    return {"features": POOLED, "strengths": list(STRENGTHS), "kernel": _KERNEL}
 
 
 def _frozen_fits(features: Features) -> dict[str, Fit]:
