@@ -31,7 +31,6 @@ from pipelines.study.choices import (
 from pipelines.study.command import RECORDS, Data, DryRun, Records, Runs, carry_out
 from pipelines.study.documents import Block
 from pipelines.study.frozen import (
-    PROBE,
     Answers,
     Question,
     Sources,
@@ -45,7 +44,7 @@ from pipelines.study.frozen import (
 from pipelines.study.grid import cells_of
 from pipelines.study.probes import probe
 from pipelines.study.records import Found, Images, Record, read_images
-from pipelines.study.scores import LIMITS, against, difference, founds_of, pooled
+from pipelines.study.scores import LIMITS, PROBE, against, difference, founds_of, pooled
 from pipelines.study.stages import Stage
 from pipelines.study.table_text import (
     difference_text,

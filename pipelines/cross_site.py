@@ -35,7 +35,6 @@ from pipelines.study.crossing_tables import (
 from pipelines.study.documents import Block
 from pipelines.study.folds import Labels
 from pipelines.study.frozen import (
-    PROBE,
     TREES,
     Made,
     Question,
@@ -51,10 +50,12 @@ from pipelines.study.frozen import (
     settings_of,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.probes import Features, Fit, Fitted, probe, trees_on_thumbnail
+from pipelines.study.probes import Features, Fit, Fitted, probe
 from pipelines.study.records import Cell, Facts, Found, write_images, write_record
+from pipelines.study.scores import PROBE
 from pipelines.study.stages import Stage
 from pipelines.study.targets import SETS, SetName, TargetSet, View, load_target, seen_as
+from pipelines.study.trivial import trees_on_thumbnail
 
 COMMAND = "make cross-site DATA=..."
 

@@ -33,7 +33,6 @@ from pipelines.study.command import (
 from pipelines.study.curve_chart import Drawn, Look, curve_figure
 from pipelines.study.documents import Block
 from pipelines.study.frozen import (
-    PROBE,
     Answers,
     Made,
     Question,
@@ -66,6 +65,7 @@ from pipelines.study.scaling_tables import (
     made_table,
     question,
 )
+from pipelines.study.scores import PROBE
 from pipelines.study.stages import Stage
 from pipelines.study.subsets import prepare_subset
 from pipelines.study.table_text import fraction_text

@@ -10,9 +10,9 @@ from covidssl.metrics import Metric
 from pipelines.study.arms import NOTHING, OURS, in_words
 from pipelines.study.choices import AS_EVER, NARROW, NO_VIEWS, UNCROPPED
 from pipelines.study.crossing import AWAY, HOME, SPLIT, Way
-from pipelines.study.frozen import PROBE, TREES, Question, answer_to
+from pipelines.study.frozen import TREES, Question, answer_to
 from pipelines.study.records import Found, Images, read_images
-from pipelines.study.scores import LIMITS, difference, founds_of, pooled
+from pipelines.study.scores import LIMITS, PROBE, difference, founds_of, pooled
 from pipelines.study.table_text import (
     difference_text,
     estimate_text,

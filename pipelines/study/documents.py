@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,9 +131,13 @@ def _apart(stand: Sequence[str], expected: Sequence[str]) -> Iterator[tuple[int,
     """
     matcher = SequenceMatcher(None, stand, expected, autojunk=False)
     for same, at, end, first, last in matcher.get_opcodes():
-        if same != "equal":
-            pairs = zip_longest(stand[at:end], expected[first:last], fillvalue="")
-            yield from ((at + offset, *pair) for offset, pair in enumerate(pairs))
+        if same == "equal":
+            continue
+        if end - at == last - first:
+            yield from zip(range(at, end), stand[at:end], expected[first:last], strict=True)
+        else:
+            yield from ((place, stand[place], "") for place in range(at, end))
+            yield from ((end, "", line) for line in expected[first:last])
 
 
 def stray_marks(docs: Path, blocks: Sequence[Block]) -> list[str]:

@@ -26,7 +26,7 @@ from pipelines.study.pretraining import (
     store_folder,
     what_differs,
 )
-from pipelines.study.probes import STRENGTHS, Fit, probe, trees_on_thumbnail
+from pipelines.study.probes import STRENGTHS, Fit, probe
 from pipelines.study.records import (
     Cell,
     Facts,
@@ -37,10 +37,9 @@ from pipelines.study.records import (
     write_images,
     write_record,
 )
+from pipelines.study.scores import PROBE
 from pipelines.study.targets import FRAME, RUN_LENGTH, TargetSet, View, seen_as
-
-PROBE = "probe"
-"""The protocol of a linear probe on frozen features."""
+from pipelines.study.trivial import trees_on_thumbnail
 
 TREES = "trees"
 """The protocol of boosted trees on a thumbnail."""

@@ -11,6 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from covidssl.progress import track
+from covidssl.selection import LEAST_GROUPS
 from pipelines.study.arms import PRETEXTS, ArmName
 from pipelines.study.folds import FOLDS, SPLITS, Labels, SplitName, cut
 from pipelines.study.frozen import POOLED, frozen_features
@@ -28,7 +29,6 @@ from pipelines.study.paper import (
 )
 from pipelines.study.pretraining import minutes_of
 from pipelines.study.probes import (
-    RIVALS,
     STRENGTHS,
     Features,
     Fit,
@@ -39,10 +39,18 @@ from pipelines.study.probes import (
 from pipelines.study.records import Cell, Facts, Found, read_record
 from pipelines.study.scores import KERNEL, PROBE
 from pipelines.study.targets import SETS, VIEWS, SetName, TargetSet, View
+from pipelines.study.trivial import RIVALS
 
 log = logging.getLogger(__name__)
 
-_KERNEL = "support-vector machine, Gaussian, C 1, gamma scale"
+_PROBED: Mapping[str, Any] = {
+    "fractions": list(FRACTIONS),
+    "strengths": list(STRENGTHS),
+    "kernel": "support-vector machine, Gaussian, C 1, gamma scale; Platt",
+    "least groups": LEAST_GROUPS,
+}
+"""How frozen features, and thumbnails, are probed: in the settings of these records."""
+
 _RIVAL_FEATURES = 1  # raise it when thumbnails, histograms or sizes are taken otherwise
 
 
@@ -157,19 +165,19 @@ def run_rivals(bench: Bench) -> None:
 def best_other(bench: Bench) -> ArmName:
     """The other pretext whose probes choose best within the labels: what else is fine-tuned.
 
-    By inner AUROC of linear probes at 10 % of the labels on the blocked split, in the mean over
-    both sets: scores of held-out images have no part in it.
+    By inner AUROC of linear probes at all labels on the blocked split, in the mean over both sets:
+    scores of held-out images have no part in it, and of few labels too few are left to choose on.
     """
     inner: dict[ArmName, float] = {}
     for arm in PRETEXTS:
         files = [file_of(bench, PROBES, (name, "blocked", "plain", arm)) for name in SETS]
         cells = [pair for file in files for pair in read_record(file).cells.items()]
-        inner[arm] = float(np.mean([found.inner for cell, found in cells if _is_few(cell)]))
+        inner[arm] = float(np.mean([found.inner for cell, found in cells if _is_linear(cell)]))
     return max(inner, key=lambda arm: inner[arm])
 
 
-def _is_few(cell: Cell) -> bool:
-    return cell.protocol == PROBE and cell.fraction < 1
+def _is_linear(cell: Cell) -> bool:
+    return cell.protocol == PROBE and cell.fraction == 1
 
 
 def _rivals_of(view: View) -> Mapping[str, Callable[..., Fitted]]:
@@ -178,19 +186,15 @@ def _rivals_of(view: View) -> Mapping[str, Callable[..., Fitted]]:
 
 
 def _rival_settings() -> dict[str, Any]:
-    return {**LABELLED, "features": _RIVAL_FEATURES}
+    return {**LABELLED, **_PROBED, "features": _RIVAL_FEATURES}
 
 
 def _probe_settings(bench: Bench, arm: ArmName) -> dict[str, Any]:
-    return bench.settings(arm) | _asked()
+    return {**bench.settings(arm), **_PROBED, "features": POOLED}
 
 
 def _with_targets_settings(bench: Bench) -> dict[str, Any]:
-    return bench.settings("perlin", "luna16-and-targets") | _asked()
-
-
-def _asked() -> dict[str, Any]:
-    return {"features": POOLED, "strengths": list(STRENGTHS), "kernel": _KERNEL}
+    return {**bench.settings("perlin", "luna16-and-targets"), **_PROBED, "features": POOLED}
 
 
 def _frozen_fits(features: Features) -> dict[str, Fit]:

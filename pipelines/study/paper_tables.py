@@ -39,7 +39,7 @@ from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS
 
 PAGE = Path("reproduction.md")
 SHARES = (1.0, 0.1)
-WAYS = {PROBE: "frozen probe", KERNEL: "frozen probe, kernel"}
+WAYS = {PROBE: "linear probe", KERNEL: "kernel probe"}
 """Protocols of frozen encoders as tables call them; others are called by their names."""
 
 SINGLE = "single draws"
@@ -157,7 +157,7 @@ def random_table(records: Path) -> str:
             rows.append([WORDS[name], words_of(arm), *cells])
     if not rows:
         return ""
-    head = ["set", "arm (frozen probe, 100 %)", "random: accuracy", "random: AUROC",
+    head = ["set", "arm (frozen, 100 %)", "random: accuracy", "random: AUROC",
             "blocked: accuracy", "blocked: AUROC"]  # fmt: skip
     return f"{markdown_table(head, rows, words=2)}\n\n{LIMITS}"
 
@@ -181,7 +181,7 @@ def ranked_table(records: Path) -> str:
             rows.append([WORDS[name], words_of(arm), *cells])
     if not rows:
         return ""
-    head = ["set", "arm (frozen probe)"]
+    head = ["set", "arm (frozen)"]
     head += [f"{fraction_text(share)}: {VIEW_WORDS[view]}" for share in SHARES for view in VIEWS]
     return f"AUROC.\n\n{markdown_table(head, rows, words=2)}\n\n{LIMITS}"
 

@@ -1,21 +1,18 @@
-"""What is fitted on few numbers an image: linear probes of frozen features, and trivial rivals."""
+"""What is fitted on the features of a frozen encoder: linear probes, and kernel probes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from covidssl.rivals import fit_rival
 from covidssl.selection import LEAST_GROUPS
 from pipelines.study.folds import Labels, Rows
 from pipelines.study.targets import TargetSet
@@ -26,6 +23,7 @@ Chances = NDArray[np.float64]
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 _MOST_FOLDS = 4
 _MOST_STEPS = 1000
+_UNBOUND = 1e6  # of two numbers nothing is to be held back
 
 
 class Fitted(NamedTuple):
@@ -71,17 +69,20 @@ def probe(features: Features) -> Fit:
 def kernel_probe(features: Features) -> Fit:
     """A support-vector machine with a Gaussian kernel on features (N, F) of the whole set.
 
-    Nothing of it is chosen: penalty and width are scikit-learn's own (C 1, gamma "scale"). Features
-    are centred and scaled by the labelled rows; both classes count the same. What it says is its
-    margin through a logistic function: a rank and a cut at one half, not a calibrated chance. With
-    too few groups to choose on, its inner score is not a number: it is never taken then.
+    Penalty and width are scikit-learn's own (C 1, gamma "scale"). Features are centred and scaled
+    by the labelled rows; both classes count the same. A logistic function of its margin is its
+    chance: fitted on margins of labelled rows, whole groups held out (Platt, 1999), so that folds
+    and protocols that are put together are of one scale; the plain one where held-out margins tell
+    nothing. With too few groups to choose on, its
+    inner score is not a number: it is never taken then.
     """
 
     def fit(target: TargetSet, labels: Labels) -> Fitted:
-        chance = _margin(features, target.target, labels.all, labels.score)
+        group = np.array(target.group)
+        chance = _kernel(features, target.target, group, labels.all, labels.score)
         inner = float("nan")
         if groups_of_rarer(target, labels.choose) >= LEAST_GROUPS:
-            said = _margin(features, target.target, labels.learn, labels.choose)
+            said = _kernel(features, target.target, group, labels.learn, labels.choose)
             inner = float(roc_auc_score(target.target[labels.choose], said))
         return Fitted(chance, inner, "Gaussian kernel")
 
@@ -94,59 +95,20 @@ def groups_of_rarer(target: TargetSet, rows: Rows) -> int:
     return min(len(np.unique(group[target.target[rows] == k])) for k in (0, 1))
 
 
-def linear_on_thumbnail(target: TargetSet, labels: Labels) -> Fitted:
-    """A linear probe of what the boosted trees see: as much as a probe makes of no encoder."""
-    return probe(target.thumbnails)(target, labels)
+def _held_out(
+    target: Rows, group: NDArray[np.str_], rows: Rows
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Places among `rows` that teach, and whole groups of them that are held out.
 
-
-def trees_on_thumbnail(target: TargetSet, labels: Labels) -> Fitted:
-    """Boosted trees on a 12 x 12 thumbnail and a histogram of 32 bins."""
-
-    def scored(taught: Rows, asked: Rows) -> Chances:
-        rival = fit_rival(target.thumbnails[taught], target.target[taught], seed=0)
-        return rival.probability(target.thumbnails[asked])
-
-    return _trivial(scored, target, labels)
-
-
-def nearest_thumbnail(target: TargetSet, labels: Labels) -> Fitted:
-    """The label of the labelled image whose thumbnail and histogram are nearest."""
-
-    def scored(taught: Rows, asked: Rows) -> Chances:
-        nearest = KNeighborsClassifier(1).fit(target.thumbnails[taught], target.target[taught])
-        chance: Chances = nearest.predict_proba(target.thumbnails[asked])[:, 1]
-        return chance
-
-    return _trivial(scored, target, labels)
-
-
-def trees_on_size(target: TargetSet, labels: Labels) -> Fitted:
-    """Boosted trees on width, height and aspect of the picture."""
-
-    def scored(taught: Rows, asked: Rows) -> Chances:
-        trees = HistGradientBoostingClassifier(
-            min_samples_leaf=min(20, max(2, len(taught) // 20)), random_state=0
-        )
-        trees.fit(target.sizes[taught], target.target[taught])
-        chance: Chances = trees.predict_proba(target.sizes[asked])[:, 1]
-        return chance
-
-    return _trivial(scored, target, labels)
-
-
-RIVALS: Mapping[str, Fit] = {
-    "trees on thumbnail": trees_on_thumbnail,
-    "linear on thumbnail": linear_on_thumbnail,
-    "nearest thumbnail": nearest_thumbnail,
-    "trees on size": trees_on_size,
-}
-"""Models that cannot see disease, by their names in tables."""
-
-
-def _trivial(scored: Callable[[Rows, Rows], Chances], target: TargetSet, labels: Labels) -> Fitted:
-    inner = scored(labels.learn, labels.choose)
-    area = roc_auc_score(target.target[labels.choose], inner)
-    return Fitted(scored(labels.all, labels.score), float(area), "")
+    None where a class has a single group.
+    """
+    count = min(len(np.unique(group[rows[target[rows] == k]])) for k in (0, 1))
+    if count < 2:
+        return
+    folds = StratifiedGroupKFold(min(count, _MOST_FOLDS))
+    for taught, held in folds.split(rows, target[rows], group[rows]):
+        if len(set(target[rows][taught])) == 2:
+            yield taught, held
 
 
 def _strength(features: Features, target: Rows, group: NDArray[np.str_], rows: Rows) -> float:
@@ -154,20 +116,16 @@ def _strength(features: Features, target: Rows, group: NDArray[np.str_], rows: R
 
     With a single group of a class nothing can be held out.
     """
-    count = min(len(np.unique(group[rows[target[rows] == k]])) for k in (0, 1))
-    if count < 2:
-        return STRENGTHS[len(STRENGTHS) // 2]
     scaled = _in_span(_scaled(features, rows)[rows])
-    folds = StratifiedGroupKFold(min(count, _MOST_FOLDS))
     losses = np.zeros(len(STRENGTHS))
-    for taught, held in folds.split(scaled, target[rows], group[rows]):
-        if len(set(target[rows][taught])) < 2:
-            continue
+    for taught, held in _held_out(target, group, rows):
         model = LogisticRegression(class_weight="balanced", max_iter=_MOST_STEPS, warm_start=True)
         for at, strength in enumerate(STRENGTHS):
             model.set_params(C=strength).fit(scaled[taught], target[rows][taught])
             said = model.predict_proba(scaled[held])[:, 1]
             losses[at] += log_loss(target[rows][held], said, labels=[0, 1]) * len(held)
+    if not losses.any():
+        return STRENGTHS[len(STRENGTHS) // 2]
     return STRENGTHS[int(losses.argmin())]
 
 
@@ -182,11 +140,27 @@ def _logistic(
     return chance
 
 
-def _margin(features: Features, target: Rows, taught: Rows, asked: Rows) -> Chances:
-    scaled = _scaled(features, taught)
-    model = SVC(class_weight="balanced").fit(scaled[taught], target[taught])
-    chance: Chances = expit(model.decision_function(scaled[asked]))
+def _kernel(
+    features: Features, target: Rows, group: NDArray[np.str_], taught: Rows, asked: Rows
+) -> Chances:
+    scaled, own = _scaled(features, taught), target[taught]
+    margin = np.full(len(taught), np.nan)
+    for learnt, held in _held_out(target, group, taught):
+        margin[held] = _margin(scaled[taught[learnt]], own[learnt], scaled[taught[held]])
+    said, known = _margin(scaled[taught], own, scaled[asked]), np.isfinite(margin)
+    if not known.any():
+        return expit(said)
+    platt = LogisticRegression(C=_UNBOUND, class_weight="balanced")
+    platt.fit(margin[known, None], own[known])
+    if platt.coef_[0, 0] <= 0:  # held-out margins of few groups may tell nothing: turn none round
+        return expit(said)
+    chance: Chances = platt.predict_proba(said[:, None])[:, 1]
     return chance
+
+
+def _margin(taught: Features, target: Rows, asked: Features) -> Chances:
+    margin: Chances = SVC(class_weight="balanced").fit(taught, target).decision_function(asked)
+    return margin
 
 
 def _scaled(features: Features, rows: Rows) -> Features:

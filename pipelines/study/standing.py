@@ -11,9 +11,9 @@ import numpy as np
 
 from pipelines.study.arms import COMPARED, PRETEXTS, in_words
 from pipelines.study.paper import FINE_TUNED, PROBES, WITH_TARGETS
-from pipelines.study.probes import RIVALS
 from pipelines.study.records import Found, Images, Record, read_images, read_records
-from pipelines.study.scores import FROZEN, PROBE, at_its_best
+from pipelines.study.scores import FROZEN, PROBE, at_its_best, founds_of, protocols_of
+from pipelines.study.trivial import RIVALS
 
 LEARNT: tuple[str, ...] = (*COMPARED, WITH_TARGETS, "imagenet")
 """Arms with an encoder, in the order of tables."""
@@ -74,14 +74,19 @@ class Field:
         Protocols are compared on the draws of labels that all of them were given. Where frozen
         probes are preferred everywhere, all of their draws count.
         """
-        best = self._best(_of(self.records[arm], fraction), fraction)
-        return self.frozen(arm, fraction) if set(best.protocols) <= set(FROZEN) else best
+        return self._standing(self.records[arm], fraction)
+
+    def _standing(self, record: Record, fraction: float) -> Standing:
+        best = self._best(record, fraction)
+        if set(best.protocols) <= set(FROZEN):
+            return self._best(only(FROZEN, record), fraction)
+        return best
 
     def _best(self, record: Record, fraction: float) -> Standing:
-        by_protocol: dict[str, set[int]] = {}
-        for cell in record.cells:
-            by_protocol.setdefault(cell.protocol, set()).add(cell.draw)
-        draws = frozenset(set.intersection(*by_protocol.values()))
+        own = [cell for cell in record.cells if cell.fraction == fraction]
+        protocols = protocols_of(record, fraction)
+        each = ({cell.draw for cell in own if cell.protocol == one} for one in protocols)
+        draws = frozenset(set.intersection(*each))
         best = at_its_best(record, self.images, fraction, draws)
         return Standing(record, draws, tuple(dict.fromkeys(best.protocols)))
 
@@ -97,17 +102,19 @@ class Field:
 
         Between linear and kernel probe its labels choose; a rival is as it is.
         """
-        return self._best(only(FROZEN, _of(self.records[arm], fraction)), fraction)
+        return self._best(only(FROZEN, self.records[arm]), fraction)
 
     def paired(self, arm: str, other: str, fraction: float) -> Pair:
         """What two arms say on the draws of labels that both were given.
 
-        Each stands at its best; but of two arms of which only one was fine-tuned, the probes of
-        both are compared. A trivial rival has one way of using labels alone.
+        Each stands at its best; of two arms among the protocols that both have, so that what only
+        one was fine-tuned by does not count. A trivial rival has one way of using labels alone.
         """
-        one, two = self.standing(arm, fraction), self.standing(other, fraction)
-        if other in LEARNT and self._is_tuned(arm, fraction) != self._is_tuned(other, fraction):
-            one, two = self.frozen(arm, fraction), self.frozen(other, fraction)
+        pair = [self.records[arm], self.records[other]]
+        if other in LEARNT:
+            shared = set.intersection(*(set(protocols_of(record, fraction)) for record in pair))
+            pair = [only(shared, record) for record in pair]
+        one, two = (self._standing(record, fraction) for record in pair)
         draws = one.draws & two.draws
         founds = [self.founds(standing, fraction, draws) for standing in (one, two)]
         return Pair(founds[0], founds[1], (one.protocols, two.protocols))
@@ -117,12 +124,8 @@ class Field:
 
         Of these alone, since those of fine-tuned models are of another kind.
         """
-        record = only((PROBE,), _of(self.records[arm], fraction))
-        return float(np.mean([found.inner for found in record.cells.values()]))
-
-    def _is_tuned(self, arm: str, fraction: float) -> bool:
-        cells = self.records[arm].cells
-        return any(cell.protocol not in FROZEN for cell in cells if cell.fraction == fraction)
+        founds = founds_of(self.records[arm], PROBE, fraction)
+        return float(np.mean([found.inner for found in founds]))
 
     @property
     def learnt(self) -> list[str]:
@@ -193,8 +196,3 @@ def _by_arm(folder: Path, place: tuple[str, str, str]) -> dict[str, Record]:
 
 def _made_of(record: Record) -> tuple[str | None, ...]:
     return tuple(record.facts.sources.get(name) for name in ("encoder", "frames"))
-
-
-def _of(record: Record, fraction: float) -> Record:
-    cells = {cell: found for cell, found in record.cells.items() if cell.fraction == fraction}
-    return Record(record.facts, cells)

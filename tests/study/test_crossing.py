@@ -13,9 +13,10 @@ from covidssl.randomness import numpy_generator
 from pipelines import cross_site
 from pipelines.study.crossing import AWAY, HOME, SPLIT, Crossing, asked_across, stacked
 from pipelines.study.crossing_tables import CENTRED, STUDY, badness_table, help_table
-from pipelines.study.frozen import PROBE, TREES, Question, answer_to
+from pipelines.study.frozen import TREES, Question, answer_to
 from pipelines.study.probes import Features, probe
 from pipelines.study.records import Cell, read_images, write_images, write_record
+from pipelines.study.scores import PROBE
 from pipelines.study.targets import SetName, TargetSet
 from tests.study.made_records import made_facts, made_found, made_images
 from tests.study.made_targets import made_target, with_other_labels

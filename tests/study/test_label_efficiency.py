@@ -32,10 +32,10 @@ from pipelines.study.efficiency_tables import (
     panels,
     saved_table,
 )
-from pipelines.study.probes import nearest_thumbnail
 from pipelines.study.records import Cell, read_records
 from pipelines.study.scores import pooled
 from pipelines.study.table_text import estimate_text
+from pipelines.study.trivial import nearest_thumbnail
 from tests.study.made_records import write_made_study
 from tests.study.made_targets import made_target
 

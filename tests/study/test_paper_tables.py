@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from covidssl.errors import DataError
 from pipelines.reproduce_paper import blocks
 from pipelines.study.grid import cells_of
 from pipelines.study.paper_tables import gpu_table, paper_table, random_table, time_table
 from pipelines.study.paper_targets import margins_table, targets_table
-from pipelines.study.probes import RIVALS
-from pipelines.study.records import Cell, Facts, write_images, write_record
+from pipelines.study.records import Cell, Facts, read_record, write_images, write_record
 from pipelines.study.scores import KERNEL, PROBE
 from pipelines.study.standing import field_of
+from pipelines.study.trivial import RIVALS
 from tests.study.made_records import (
     made_cells,
     made_facts,
@@ -103,7 +104,7 @@ def test_an_arm_with_probes_only_is_held_against_our_probes(tmp_path: Path) -> N
     probes = field.founds(field.frozen("perlin", 0.1), 0.1)
     for draw, own in probes.items():
         np.testing.assert_array_equal(pair.one[draw][0].chance, own[0].chance)
-    assert "| frozen probe | 5 |" in paper_table(tmp_path, SET)
+    assert "| linear probe | 5 |" in paper_table(tmp_path, SET)
 
 
 def test_the_second_corpus_is_never_the_best_arm_and_is_told_beside(tmp_path: Path) -> None:
@@ -145,17 +146,47 @@ def with_kernel(folder: Path, shift: float) -> Path:
 
 
 def test_between_frozen_probes_each_arm_has_the_one_that_its_labels_prefer(tmp_path: Path) -> None:
-    """It is no fine-tuning: the arm is still held against those that were not fine-tuned."""
     field = field_of(with_kernel(tmp_path, 6.0), SET, "blocked", "plain")
     assert field is not None
     assert field.standing("perlin", 0.1).protocols == (KERNEL,)
     assert len(field.standing("perlin", 0.1).draws) == 5
+    pair = field.paired("perlin", "none", 0.1)
+    assert pair.protocols == ((KERNEL,), (KERNEL,))
     pair = field.paired("perlin", "models_genesis", 0.1)
-    assert pair.protocols == ((KERNEL,), (PROBE,))
+    assert pair.protocols == ((PROBE,), (PROBE,)), "the other has no kernel probe"
     linear = [one.inner for cell, one in field.records["perlin"].cells.items()
               if cell.protocol == PROBE and cell.fraction == 0.1]  # fmt: skip
     assert field.inner("perlin", 0.1) == pytest.approx(np.mean(linear)), "arms: by linear probes"
-    assert "| frozen probe, kernel | 5 |" in paper_table(tmp_path, SET)
+    assert "| kernel probe | 5 |" in paper_table(tmp_path, SET)
+
+
+def test_a_kernel_probe_that_had_too_few_to_choose_on_is_never_taken(tmp_path: Path) -> None:
+    """Nor does it leave the draws to fewer: its inner scores are not numbers, in files too."""
+    images = write_made_study(tmp_path, "reproduce", SHIFTS, sets=(SET,), splits=("blocked",))
+    kernel = {cell: made_found(images, 6.0, 70 + cell.draw) for cell in cells_of(KERNEL, (0.1,))}
+    unknown = {
+        cell: found._replace(inner=np.nan, inners=(np.nan,) * len(found.inners))
+        for cell, found in kernel.items()
+    }
+    cells = made_cells(images, SHIFTS["perlin"]) | unknown
+    file = write_record(tmp_path / "reproduce", made_facts("perlin"), cells)
+    read = read_record(file).cells[Cell(KERNEL, 0.1, 3)]
+    assert np.isnan(read.inner)
+    assert np.isnan(read.inners).all()
+    field = field_of(tmp_path, SET, "blocked", "plain")
+    assert field is not None
+    standing = field.standing("perlin", 0.1)
+    assert (standing.protocols, standing.draws) == ((PROBE,), {0, 1, 2, 3, 4})
+
+
+def test_a_share_that_was_not_probed_is_told_as_missing(tmp_path: Path) -> None:
+    images = write_made_study(tmp_path, "reproduce", SHIFTS, sets=(SET,), splits=("blocked",))
+    cells = {Cell(PROBE, 1.0): made_found(images, 1.0)}
+    write_record(tmp_path / "reproduce", made_facts("none"), cells)
+    field = field_of(tmp_path, SET, "blocked", "plain")
+    assert field is not None
+    with pytest.raises(DataError, match="no model of 0.1 of the labels"):
+        field.paired("perlin", "none", 0.1)
 
 
 def test_a_kernel_probe_that_does_worse_within_the_labels_changes_nothing(tmp_path: Path) -> None:

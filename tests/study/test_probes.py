@@ -17,17 +17,20 @@ from covidssl.randomness import numpy_generator
 from covidssl.selection import LEAST_GROUPS
 from pipelines.study.folds import Labels, cut, labels_of
 from pipelines.study.probes import (
-    RIVALS,
     STRENGTHS,
     Features,
     Fit,
     groups_of_rarer,
     kernel_probe,
-    linear_on_thumbnail,
-    nearest_thumbnail,
     probe,
 )
 from pipelines.study.targets import TargetSet
+from pipelines.study.trivial import (
+    RIVALS,
+    kernel_on_thumbnail,
+    linear_on_thumbnail,
+    nearest_thumbnail,
+)
 from tests.study.made_targets import made_target, with_other_labels
 
 TARGET = made_target(120)
@@ -121,14 +124,45 @@ def test_the_inner_score_is_of_a_fit_that_has_not_seen_what_chooses(
 
 @pytest.mark.parametrize("labels", [FEW, ALL], ids=["few labels", "all labels"])
 def test_a_kernel_probe_is_a_support_vector_machine_as_it_comes(labels: Labels) -> None:
-    given = features(60, 1.0)
-    fitted = kernel_probe(given)(TARGET, labels)
+    given = features(60, 2.0)
+    chance = kernel_probe(given)(TARGET, labels).chance
     scaled = StandardScaler().fit(given[labels.all].astype(np.float64)).transform(given)
     model = SVC(C=1.0, kernel="rbf", gamma=1 / 60, class_weight="balanced")
     margin = model.fit(scaled[labels.all], TARGET.target[labels.all]).decision_function(scaled)
-    expected = 1 / (1 + np.exp(-margin[labels.score]))
-    np.testing.assert_allclose(fitted.chance, expected, atol=1e-4)
-    assert roc_auc_score(TARGET.target[labels.score], fitted.chance) > 0.7
+    logit = np.log(chance / (1 - chance))
+    slope, start = np.polyfit(margin[labels.score], logit, 1)
+    assert slope > 0
+    np.testing.assert_allclose(logit, slope * margin[labels.score] + start, atol=1e-2)
+    assert roc_auc_score(TARGET.target[labels.score], chance) > 0.7
+
+
+def test_chances_of_both_probes_are_of_one_scale() -> None:
+    """Else folds of different protocols, put together, would be worse than either."""
+    target = in_small_groups()
+    for shift in (1.0, 2.0):
+        given = features(60, shift)
+        spread = [np.std(way(given)(target, ALL).chance) for way in (kernel_probe, probe)]
+        assert 0.6 < spread[0] / spread[1] < 1.6
+
+
+def test_held_out_margins_that_mislead_turn_nothing_round() -> None:
+    """Of two groups a class, each unlike the other, either misleads about the other."""
+    group = np.array([f"{kind}-{row % 2}" for row, kind in enumerate(TARGET.target)])
+    side = np.where(np.char.endswith(group, "1"), 4.0, -4.0) * np.where(TARGET.target == 1, 1, -1)
+    given = numpy_generator(5, 9191).normal(size=(len(group), 6)).astype(np.float32)
+    given[:, 0] += side
+    given[:, 1] += 3 * np.char.endswith(group, "1")
+    fitted = kernel_probe(given)(replace(TARGET, group=tuple(group)), ALL)
+    assert roc_auc_score(TARGET.target[ALL.score], fitted.chance) > 0.9
+
+
+def test_a_kernel_probe_of_one_group_of_a_class_still_says_something() -> None:
+    first = [np.flatnonzero(np.array(TARGET.group) == TARGET.group[row])[:6] for row in (0, -1)]
+    labels = Labels(np.concatenate(first), ALL.choose, ALL.score)
+    alone = replace(TARGET, group=tuple(str(one) for one in TARGET.target))
+    fitted = kernel_probe(features(60, 1.0))(alone, labels)
+    assert ((fitted.chance > 0) & (fitted.chance < 1)).all()
+    assert len(np.unique(fitted.chance)) > 3
 
 
 def test_a_kernel_probe_sees_what_no_line_parts() -> None:
@@ -155,8 +189,11 @@ def test_with_too_few_groups_to_choose_on_a_kernel_probe_has_no_inner_score() ->
     assert np.isfinite(kernel_probe(features(60))(in_small_groups(), ALL).inner)
 
 
-def test_the_linear_rival_is_a_probe_of_thumbnails() -> None:
+def test_thumbnails_are_probed_as_encoders_are() -> None:
     fitted, expected = linear_on_thumbnail(TARGET, ALL), probe(TARGET.thumbnails)(TARGET, ALL)
+    np.testing.assert_array_equal(fitted.chance, expected.chance)
+    fitted = kernel_on_thumbnail(TARGET, ALL)
+    expected = kernel_probe(TARGET.thumbnails)(TARGET, ALL)
     np.testing.assert_array_equal(fitted.chance, expected.chance)
 
 
@@ -197,7 +234,7 @@ def test_rivals_learn_from_no_row_that_is_scored(name: str) -> None:
     fitted = RIVALS[name](TARGET, FEW)
     again = RIVALS[name](with_other_labels(TARGET, FEW.score), FEW)
     np.testing.assert_array_equal(fitted.chance, again.chance)
-    assert fitted.inner == again.inner
+    np.testing.assert_equal(fitted.inner, again.inner)
 
 
 def test_the_nearest_thumbnail_gives_its_label() -> None:

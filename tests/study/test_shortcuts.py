@@ -27,7 +27,6 @@ from pipelines.study.frozen import (
 )
 from pipelines.study.grid import cells_of
 from pipelines.study.pretraining import pretrain_config
-from pipelines.study.probes import nearest_thumbnail
 from pipelines.study.records import Cell
 from pipelines.study.shortcut_tables import (
     FEATURES,
@@ -39,6 +38,7 @@ from pipelines.study.shortcut_tables import (
     views_table,
 )
 from pipelines.study.targets import TargetSet, seen_as
+from pipelines.study.trivial import nearest_thumbnail
 from tests.study.made_records import made_found, made_images, write_made_study
 from tests.study.made_targets import made_target, with_other_labels
 
@@ -104,6 +104,7 @@ def test_what_is_recorded_is_done_until_encoder_settings_or_frames_are_others(
     assert np.isfinite(record.cells[Cell("nearest", 1.0)].chance).all()
     assert is_answered(study, question, sources, frames_of(target))
     assert not is_answered(study, question, sources, {"frames": "others"})
+    assert {"drawing", "fractions", "gaps", "strengths"} <= settings.keys()
     with_more = settings_of(made, (0.1, 1.0))
     assert "fractions is set otherwise" in left_of(study, [question], made, with_more)
     (run / "encoder.json").write_text('{"sha256": "two"}', encoding="utf-8")
