@@ -74,7 +74,7 @@ FEW, FEW_DRAWS, DRAWS = 0.05, 10, 5
 CHART = "label-efficiency.png"
 
 _PAGE = Path("label_efficiency.md")
-_PROBES_MINUTES, _TREES_MINUTES = 13.0, 22.0
+_PROBES_MINUTES, _TREES_MINUTES = 5.0, 12.0
 _QUIET = "#b6bec6"
 _LOOKS: dict[str, Look] = {
     **{arm: Look("other pretexts", _QUIET, band=False, width=1.2) for arm in PRETEXTS},

@@ -47,9 +47,9 @@ _IMAGES_A_SECOND = {
 """Measured on one thread of a processor of two cores at 128 px."""
 
 _STORE_MINUTES = {"luna16": 1.5, "luna16-and-targets": 5.0}
-_PROBE_MINUTES, _RIVAL_MINUTES, _WITH_TARGETS_MINUTES = 10.0, 10.0, 25.0
-_FINE_TUNE_MINUTES = 1.3
-"""Of one fine-tuning; 1.65 were measured while other work ran."""
+_PROBE_MINUTES, _RIVAL_MINUTES, _WITH_TARGETS_MINUTES = 4.0, 8.0, 15.0
+_FINE_TUNE_MINUTES = 0.8
+"""Of one fine-tuning; 0.55 where nothing else ran, 0.9 beside two other trainings."""
 
 
 def stages_of(bench: Bench, pages: Path) -> list[Stage]:

@@ -79,13 +79,13 @@ class Field:
     def _standing(self, record: Record, fraction: float) -> Standing:
         best = self._best(record, fraction)
         if set(best.protocols) <= set(FROZEN):
-            return self._best(only(FROZEN, record), fraction)
+            return self._best(only(FROZEN, record, fraction), fraction)
         return best
 
     def _best(self, record: Record, fraction: float) -> Standing:
-        own = [cell for cell in record.cells if cell.fraction == fraction]
         protocols = protocols_of(record, fraction)
-        each = ({cell.draw for cell in own if cell.protocol == one} for one in protocols)
+        record = only(protocols, record, fraction)
+        each = ({cell.draw for cell in record.cells if cell.protocol == one} for one in protocols)
         draws = frozenset(set.intersection(*each))
         best = at_its_best(record, self.images, fraction, draws)
         return Standing(record, draws, tuple(dict.fromkeys(best.protocols)))
@@ -102,7 +102,7 @@ class Field:
 
         Between linear and kernel probe its labels choose; a rival is as it is.
         """
-        return self._best(only(FROZEN, self.records[arm]), fraction)
+        return self._best(only(FROZEN, self.records[arm], fraction), fraction)
 
     def paired(self, arm: str, other: str, fraction: float) -> Pair:
         """What two arms say on the draws of labels that both were given.
@@ -113,7 +113,7 @@ class Field:
         pair = [self.records[arm], self.records[other]]
         if other in LEARNT:
             shared = set.intersection(*(set(protocols_of(record, fraction)) for record in pair))
-            pair = [only(shared, record) for record in pair]
+            pair = [only(shared, record, fraction) for record in pair]
         one, two = (self._standing(record, fraction) for record in pair)
         draws = one.draws & two.draws
         founds = [self.founds(standing, fraction, draws) for standing in (one, two)]
@@ -175,9 +175,13 @@ def flat(by_draw: Mapping[int, Sequence[Found]]) -> list[Found]:
     return [one for own in by_draw.values() for one in own]
 
 
-def only(protocols: Collection[str], record: Record) -> Record:
-    """What a record has of these protocols alone."""
-    cells = {cell: found for cell, found in record.cells.items() if cell.protocol in protocols}
+def only(protocols: Collection[str], record: Record, fraction: float) -> Record:
+    """What a record has of these protocols at a share of the labels alone."""
+    cells = {
+        cell: found
+        for cell, found in record.cells.items()
+        if cell.protocol in protocols and cell.fraction == fraction
+    }
     return Record(record.facts, cells)
 
 

@@ -80,6 +80,11 @@ def test_every_arm_and_rival_has_a_row_and_ours_is_compared_with_each(records: P
     few = [row for row in rows[rows.index(ours) + 1 :] if row.startswith("| Perlin")]
     assert few[0].split(" | ")[2] == "5", "draws of 10 %"
     assert "corrected by Holm" in table
+    titles = [line for line in table.splitlines() if line.startswith("**")]
+    assert titles == [
+        "**100 % of the labels** (some 200 images a fold)",
+        "**10 % of the labels** (some 20 images a fold)",
+    ]
     assert "single draws" in table
     assert next(row for row in rows if row.startswith("| no pre")).endswith("| < 0.001 |")
     assert "ImageNet, supervised: not run" in table
