@@ -30,6 +30,7 @@ from pipelines.study.crossing_tables import (
     STUDY,
     THUMBNAIL,
     badness_table,
+    carried_list,
     help_table,
 )
 from pipelines.study.documents import Block
@@ -61,6 +62,7 @@ COMMAND = "make cross-site DATA=..."
 
 _ALL = (1.0,)
 _PAGE = Path("cross_site.md")
+_FIRST_PAGE = Path("../README.md")
 _AT_HOME: SetName = "sars-cov-2-ct"
 """The set without an official split: at home it is cut into blocks."""
 
@@ -108,6 +110,7 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
 def blocks() -> tuple[Block, ...]:
     """The tables of the page."""
     return (
+        Block(_FIRST_PAGE, "what carries over", carried_list, COMMAND),
         Block(_PAGE, "how bad it is", badness_table, COMMAND),
         Block(_PAGE, "what helps", help_table, COMMAND),
     )

@@ -122,6 +122,24 @@ def badness_table(records: Path) -> str:
     return "\n\n".join([*parts, LIMITS]) if parts else ""
 
 
+def carried_list(records: Path) -> str:
+    """What carries over, in a line a way: AUROC away of each arm; for the first page."""
+    lines = []
+    for way in AWAY:
+        asked = {arm: _asked(records, way, (arm, "plain", False)) for arm in FIXED}
+        told = [
+            f"{in_words(arm)} {estimate_text(pooled(*one))}"
+            for arm, one in asked.items()
+            if one is not None
+        ]
+        if told:
+            lines.append(
+                f"- Taught on {WORDS[way.source]}, asked about {WORDS[way.tested]}: AUROC "
+                f"{'; '.join(told)}"
+            )
+    return "\n".join(lines)
+
+
 def help_table(records: Path) -> str:
     """Every change that may help, held against what it changes."""
     parts = []

@@ -230,7 +230,7 @@ def at_its_best(
     No label of a fold that is scored has a part in the choice that is scored there. The inner score
     is the mean over seeds; where protocols have different numbers of them, each still counts the
     same. Where an inner score is not a number, since too few groups were there to choose on,
-    nothing is chosen and the frozen probe stands; it also stands where scores are equal.
+    nothing is chosen and the linear probe stands; it also stands where scores are equal.
 
     Args:
         record: of the arm.

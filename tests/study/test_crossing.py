@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from covidssl.randomness import numpy_generator
 from pipelines import cross_site
 from pipelines.study.crossing import AWAY, HOME, SPLIT, Crossing, asked_across, stacked
-from pipelines.study.crossing_tables import CENTRED, STUDY, badness_table, help_table
+from pipelines.study.crossing_tables import CENTRED, STUDY, badness_table, carried_list, help_table
 from pipelines.study.frozen import TREES, Question, answer_to
 from pipelines.study.probes import Features, probe
 from pipelines.study.records import Cell, read_images, write_images, write_record
@@ -119,7 +119,7 @@ def test_every_stage_says_which_encoder_it_lacks(tmp_path: Path) -> None:
 
 
 def test_tables_are_empty_without_records_and_hold_a_row_a_model_with_them(tmp_path: Path) -> None:
-    assert badness_table(tmp_path) == help_table(tmp_path) == ""
+    assert badness_table(tmp_path) == help_table(tmp_path) == carried_list(tmp_path) == ""
     images = made_images(8, 3)
     names = [(AWAY[0].name, SPLIT), (HOME.name, SPLIT)]
     for name, split in names:
@@ -135,6 +135,10 @@ def test_tables_are_empty_without_records_and_hold_a_row_a_model_with_them(tmp_p
     assert bad.count("\n| ") == 2 + 2  # the head and its rule, and an arm each
     assert "From SARS-CoV-2 CT to COVID-CT" in bad
     assert "From COVID-CT" not in bad
+    (line,) = carried_list(tmp_path).splitlines()
+    assert line.startswith("- Taught on SARS-CoV-2 CT, asked about COVID-CT: AUROC Perlin")
+    away = [row.split(" | ")[2] for row in bad.splitlines() if row.startswith("| ")][2:]
+    assert all(estimate in line for estimate in away)
     rows = [line for line in helps.splitlines() if line.startswith("| ")][2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| pretraining, against none",
