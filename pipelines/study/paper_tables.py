@@ -22,11 +22,13 @@ from pipelines.study.scores import (
     TESTED,
     by_draws,
     difference,
+    founds_of,
     mean_of_folds,
     p_value,
     pooled,
+    protocols_of,
 )
-from pipelines.study.standing import Field, field_of, flat, words_of
+from pipelines.study.standing import Field, field_of, flat, shared_draws, words_of
 from pipelines.study.table_text import (
     difference_text,
     estimate_text,
@@ -55,6 +57,7 @@ def paper_blocks() -> tuple[Block, ...]:
     """All blocks of the page that are made from records."""
     makers: dict[str, Callable[[Path], str]] = {
         **{f"paper-table-{name}": partial(paper_table, set_name=name) for name in SETS},
+        "paper-table-ways": ways_table,
         "paper-table-random": random_table,
         "paper-table-ranked": ranked_table,
         "paper-targets": targets_table,
@@ -134,6 +137,35 @@ def _protocols(protocols: Sequence[str]) -> str:
 
 def _frozen(field: Field, arm: str, fraction: float) -> list[Found]:
     return flat(field.founds(field.frozen(arm, fraction), fraction))
+
+
+def ways_table(records: Path) -> str:
+    """Each protocol by itself, of arms that were fine-tuned, on the draws that all were given."""
+    rows = []
+    for name in SETS:
+        field = field_of(records, name, "blocked", "plain")
+        for arm in field.learnt if field else []:
+            for share in SHARES:
+                rows += [[WORDS[name], words_of(arm), *row] for row in _ways(field, arm, share)]
+    if not rows:
+        return ""
+    head = ["set", "arm", "labels", "used by", "draws", "accuracy", "AUROC"]
+    return f"{markdown_table(head, rows, words=4)}\n\n{LIMITS}"
+
+
+def _ways(field: Field | None, arm: str, share: float) -> list[list[str]]:
+    """Share, protocol, draws, accuracy and AUROC of each protocol; none where all are frozen."""
+    if field is None or set(protocols_of(field.records[arm], share)) <= set(FROZEN):
+        return []
+    record, rows = field.records[arm], []
+    draws = shared_draws(record, share)
+    for protocol in protocols_of(record, share):
+        founds = founds_of(record, protocol, share, draws)
+        scores = [
+            estimate_text(pooled(field.images, founds, metric)) for metric in ("accuracy", "auroc")
+        ]
+        rows.append([fraction_text(share), _protocols([protocol]), str(len(draws)), *scores])
+    return rows
 
 
 def random_table(records: Path) -> str:

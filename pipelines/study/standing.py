@@ -83,10 +83,8 @@ class Field:
         return best
 
     def _best(self, record: Record, fraction: float) -> Standing:
-        protocols = protocols_of(record, fraction)
-        record = only(protocols, record, fraction)
-        each = ({cell.draw for cell in record.cells if cell.protocol == one} for one in protocols)
-        draws = frozenset(set.intersection(*each))
+        record = only(protocols_of(record, fraction), record, fraction)
+        draws = shared_draws(record, fraction)
         best = at_its_best(record, self.images, fraction, draws)
         return Standing(record, draws, tuple(dict.fromkeys(best.protocols)))
 
@@ -173,6 +171,18 @@ def field_of(
 def flat(by_draw: Mapping[int, Sequence[Found]]) -> list[Found]:
     """What is said on all draws, in one list."""
     return [one for own in by_draw.values() for one in own]
+
+
+def shared_draws(record: Record, fraction: float) -> frozenset[int]:
+    """Draws of a share of the labels that all protocols of a record were given.
+
+    Raises:
+        DataError: when it has none of that share.
+    """
+    own = [cell for cell in record.cells if cell.fraction == fraction]
+    protocols = protocols_of(record, fraction)
+    each = ({cell.draw for cell in own if cell.protocol == one} for one in protocols)
+    return frozenset(set.intersection(*each))
 
 
 def only(protocols: Collection[str], record: Record, fraction: float) -> Record:

@@ -10,7 +10,13 @@ import pytest
 from covidssl.errors import DataError
 from pipelines.reproduce_paper import blocks
 from pipelines.study.grid import cells_of
-from pipelines.study.paper_tables import gpu_table, paper_table, random_table, time_table
+from pipelines.study.paper_tables import (
+    gpu_table,
+    paper_table,
+    random_table,
+    time_table,
+    ways_table,
+)
 from pipelines.study.paper_targets import margins_table, targets_table
 from pipelines.study.records import Cell, Facts, read_record, write_images, write_record
 from pipelines.study.scores import KERNEL, PROBE
@@ -129,6 +135,21 @@ def test_a_higher_mean_with_a_draw_that_is_lower_meets_no_target(tmp_path: Path)
     rows = [line for line in targets_table(tmp_path).splitlines() if "higher on every draw" in line]
     assert len(rows) == 4
     assert all("single draws (5): -" in row and row.endswith("| **not met** |") for row in rows)
+
+
+def test_each_way_of_using_labels_is_told_of_arms_that_were_fine_tuned(tmp_path: Path) -> None:
+    """On the draws that all protocols were given; of arms that were not fine-tuned, nothing."""
+    assert ways_table(with_kernel(tmp_path / "frozen", 6.0)) == ""
+    table = ways_table(with_tuned(tmp_path / "tuned", 4.0))
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| SARS")]
+    assert [row[2:5] for row in rows] == [
+        ["100 %", "linear probe", "1"],
+        ["100 %", "fine-tuned, low rate", "1"],
+        ["10 %", "linear probe", "2"],
+        ["10 %", "fine-tuned, low rate", "2"],
+    ]
+    assert all("Perlin" in row[1] for row in rows)
+    assert rows[0][6] < rows[1][6], "those that part the classes better"
 
 
 def test_where_the_frozen_probe_is_preferred_all_its_draws_count(tmp_path: Path) -> None:
