@@ -26,8 +26,8 @@ def weights(file: Path, scale: float = 1.0) -> Path:
 
 def bench_of(folder: Path, file: Path | None) -> Bench:
     sets = {
-        "sars-cov-2-ct": made_target(120, 32),
-        "covid-ct": made_target(120, 32, name="covid-ct"),
+        "sars-cov-2-ct": made_target(60, 32),
+        "covid-ct": made_target(60, 32, name="covid-ct"),
     }
     return Bench(folder, folder / "runs", folder / "records", imagenet=file, sets=sets)  # type: ignore[arg-type]
 
@@ -43,8 +43,9 @@ def test_without_a_file_there_is_no_such_stage(tmp_path: Path) -> None:
 def test_a_file_is_imported_once_and_probed_as_the_arms_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One cell of each protocol: six draws more would take a minute.
+    # One cell of each protocol, one view: all draws and views would take a minute.
     monkeypatch.setattr(paper_probes, "FRACTIONS", (1.0,))
+    monkeypatch.setattr(paper_probes, "VIEWS", ("plain",))
     bench = bench_of(tmp_path, weights(tmp_path / "resnet18.pth"))
     own = stages(bench)
     assert own["pretrain-imagenet"].left() == "not imported yet"
