@@ -139,8 +139,8 @@ def ask_arm(arm: str, data: Path, runs: Path, study: Path) -> None:
     made = made_of(runs, arm)
     must_be_made(made, arm)
     targets = {name: load_target(name, data, runs) for name in SETS}
+    asker = Asker(runs, made, settings_of(made, _ALL))
     for view in SEEN:
-        asker = Asker(runs, made, settings_of(made, _ALL))
         seen = {name: seen_as(target, view) for name, target in targets.items()}
         for way in (*AWAY, HOME) if view == "plain" else AWAY:
             crossing = Crossing(seen[way.source], seen[way.tested])

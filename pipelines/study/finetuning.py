@@ -27,9 +27,8 @@ from covidssl.starting import Start
 from covidssl.training import make_fabric
 from covidssl.weights import read_weights
 from covidssl.yaml_text import read_yaml
-from pipelines.study.folds import Labels
+from pipelines.study.folds import Labels, groups_of_rarer
 from pipelines.study.pretraining import CONFIGS, OVERRIDES, Scale, as_overrides
-from pipelines.study.probes import groups_of_rarer
 from pipelines.study.targets import TargetSet
 
 LOW_RATE, LAYER_DECAY = "fine-tuned, low rate", "fine-tuned, layer decay"
@@ -123,7 +122,7 @@ def fine_tune(
     return Said(
         chance=[round(float(one), 5) for one in expit(logits)],
         inner=inner,
-        groups=groups_of_rarer(target, labels.choose),
+        groups=groups_of_rarer(target.target, np.array(target.group), labels.choose),
         chosen=f"step {step}",
         labels=len(labels.all),
         minutes=round((time.monotonic() - began) / 60, 3),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,11 @@ def labels_of(target: TargetSet, fold: Fold, fraction: float, draw: int) -> Labe
         for part, rows in enumerate((fold.learn, fold.choose))
     ]
     return Labels(parts[0], parts[1], fold.score)
+
+
+def groups_of_rarer(target: Rows, group: NDArray[Any], rows: Rows) -> int:
+    """Groups of the class that has fewer of them, among rows of a set."""
+    return min(len(np.unique(group[rows[target[rows] == kind]])) for kind in (0, 1))
 
 
 def _some(

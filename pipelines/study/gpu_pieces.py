@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 
@@ -38,14 +39,14 @@ from pipelines.study.finetuning import (
     fine_tune,
     finetune_config,
 )
-from pipelines.study.folds import Labels, cut, labels_of
+from pipelines.study.folds import Labels, cut, groups_of_rarer, labels_of
 from pipelines.study.gpu_packs import LUNA16, PackedSet, pack_set, pack_slices, read_set, recut
 from pipelines.study.grid import FRACTIONS, cells_of
 from pipelines.study.paper import LABELLED, ON_GPU, Bench, config_print, keep_record
 from pipelines.study.paper_finetuned import Tuning, Unit, found_of, kept, rows_print, said_of, units
 from pipelines.study.paper_probes import best_other
 from pipelines.study.pretraining import pretrain_config, store_folder
-from pipelines.study.probes import groups_of_rarer, probe
+from pipelines.study.probes import probe
 from pipelines.study.records import Facts
 from pipelines.study.scores import PROBE
 from pipelines.study.targets import SETS, SetName, TargetSet
@@ -235,7 +236,7 @@ def _probing(at: _At, piece: Piece, packed: PackedSet) -> Tuning:
             return Said(
                 chance=[round(float(one), 5) for one in fitted.chance],
                 inner=fitted.inner,
-                groups=groups_of_rarer(target, labels.choose),
+                groups=groups_of_rarer(target.target, np.array(target.group), labels.choose),
                 chosen=fitted.chosen,
                 labels=len(labels.all),
                 minutes=round((time.monotonic() - began) / 60, 3),

@@ -37,7 +37,7 @@ from pipelines.study.probes import (
     probe,
 )
 from pipelines.study.records import Cell, Facts, Found, read_record
-from pipelines.study.scores import KERNEL, PROBE
+from pipelines.study.scores import KERNEL, PROBE, founds_of
 from pipelines.study.targets import SETS, VIEWS, SetName, TargetSet, View
 from pipelines.study.trivial import RIVALS
 
@@ -171,13 +171,9 @@ def best_other(bench: Bench) -> ArmName:
     inner: dict[ArmName, float] = {}
     for arm in PRETEXTS:
         files = [file_of(bench, PROBES, (name, "blocked", "plain", arm)) for name in SETS]
-        cells = [pair for file in files for pair in read_record(file).cells.items()]
-        inner[arm] = float(np.mean([found.inner for cell, found in cells if _is_linear(cell)]))
+        founds = [one for file in files for one in founds_of(read_record(file), PROBE, 1.0)]
+        inner[arm] = float(np.mean([one.inner for one in founds]))
     return max(inner, key=lambda arm: inner[arm])
-
-
-def _is_linear(cell: Cell) -> bool:
-    return cell.protocol == PROBE and cell.fraction == 1
 
 
 def _rivals_of(view: View) -> Mapping[str, Callable[..., Fitted]]:

@@ -144,7 +144,9 @@ def ways_table(records: Path) -> str:
     rows = []
     for name in SETS:
         field = field_of(records, name, "blocked", "plain")
-        for arm in field.learnt if field else []:
+        if field is None:
+            continue
+        for arm in field.learnt:
             for share in SHARES:
                 rows += [[WORDS[name], words_of(arm), *row] for row in _ways(field, arm, share)]
     if not rows:
@@ -153,13 +155,14 @@ def ways_table(records: Path) -> str:
     return f"{markdown_table(head, rows, words=4)}\n\n{LIMITS}"
 
 
-def _ways(field: Field | None, arm: str, share: float) -> list[list[str]]:
+def _ways(field: Field, arm: str, share: float) -> list[list[str]]:
     """Share, protocol, draws, accuracy and AUROC of each protocol; none where all are frozen."""
-    if field is None or set(protocols_of(field.records[arm], share)) <= set(FROZEN):
-        return []
     record, rows = field.records[arm], []
+    protocols = protocols_of(record, share)
+    if set(protocols) <= set(FROZEN):
+        return []
     draws = shared_draws(record, share)
-    for protocol in protocols_of(record, share):
+    for protocol in protocols:
         founds = founds_of(record, protocol, share, draws)
         scores = [
             estimate_text(pooled(field.images, founds, metric)) for metric in ("accuracy", "auroc")

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.svm import SVC
 
 from covidssl.selection import LEAST_GROUPS
-from pipelines.study.folds import Labels, Rows
+from pipelines.study.folds import Labels, Rows, groups_of_rarer
 from pipelines.study.targets import TargetSet
 
 Features = NDArray[np.float32]
@@ -81,18 +81,12 @@ def kernel_probe(features: Features) -> Fit:
         group = np.array(target.group)
         chance = _kernel(features, target.target, group, labels.all, labels.score)
         inner = float("nan")
-        if groups_of_rarer(target, labels.choose) >= LEAST_GROUPS:
+        if groups_of_rarer(target.target, group, labels.choose) >= LEAST_GROUPS:
             said = _kernel(features, target.target, group, labels.learn, labels.choose)
             inner = float(roc_auc_score(target.target[labels.choose], said))
         return Fitted(chance, inner, "Gaussian kernel")
 
     return fit
-
-
-def groups_of_rarer(target: TargetSet, rows: Rows) -> int:
-    """Groups of the class that has fewer, among rows."""
-    group = np.array(target.group)[rows]
-    return min(len(np.unique(group[target.target[rows] == k])) for k in (0, 1))
 
 
 def _held_out(
@@ -102,7 +96,7 @@ def _held_out(
 
     None where a class has a single group.
     """
-    count = min(len(np.unique(group[rows[target[rows] == k]])) for k in (0, 1))
+    count = groups_of_rarer(target, group, rows)
     if count < 2:
         return
     folds = StratifiedGroupKFold(min(count, _MOST_FOLDS))

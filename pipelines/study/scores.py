@@ -29,7 +29,7 @@ from covidssl.errors import DataError
 from covidssl.metrics import Estimate, Metric, holm
 from covidssl.metrics.labelled import Floats
 from covidssl.metrics.resampling import interval
-from pipelines.study.folds import Rows
+from pipelines.study.folds import groups_of_rarer
 from pipelines.study.grouped import mean_drawn, scored_rows
 from pipelines.study.records import Cell, Found, Images, Record
 
@@ -92,11 +92,6 @@ class AtBest(NamedTuple):
 
     by_draw: dict[int, tuple[Found, ...]]
     protocols: tuple[str, ...]
-
-    @property
-    def founds(self) -> list[Found]:
-        """Those of all draws."""
-        return [one for own in self.by_draw.values() for one in own]
 
 
 def pooled(images: Images, founds: Sequence[Found], metric: Metric = "auroc") -> Estimate:
@@ -181,7 +176,7 @@ def p_value(
     rows = scored_rows([*a, *b])
     values = _differences(images, a, b, metric)
     least = 2.0 ** (1 - len(np.unique(images.group[rows])))
-    return max(least, _t_test(values, _rarer_groups(images, rows) - 1))
+    return max(least, _t_test(values, groups_of_rarer(images.target, images.group, rows) - 1))
 
 
 def against(
@@ -337,11 +332,6 @@ def _differences(images: Images, a: Sequence[Found], b: Sequence[Found], metric:
     scored_rows(a), scored_rows(b)
     rows = scored_rows([*a, *b])
     return mean_drawn(images, a, metric, rows) - mean_drawn(images, b, metric, rows)
-
-
-def _rarer_groups(images: Images, rows: Rows) -> int:
-    target, group = images.target[rows], images.group[rows]
-    return min(len(np.unique(group[target == positive])) for positive in (0, 1))
 
 
 def _t_test(values: Floats, freedom: int) -> float:

@@ -15,12 +15,11 @@ from sklearn.svm import SVC
 
 from covidssl.randomness import numpy_generator
 from covidssl.selection import LEAST_GROUPS
-from pipelines.study.folds import Labels, cut, labels_of
+from pipelines.study.folds import Labels, cut, groups_of_rarer, labels_of
 from pipelines.study.probes import (
     STRENGTHS,
     Features,
     Fit,
-    groups_of_rarer,
     kernel_probe,
     probe,
 )
@@ -183,7 +182,7 @@ def test_a_kernel_probe_learns_from_no_row_that_is_scored() -> None:
 
 
 def test_with_too_few_groups_to_choose_on_a_kernel_probe_has_no_inner_score() -> None:
-    assert groups_of_rarer(TARGET, ALL.choose) < LEAST_GROUPS
+    assert groups_of_rarer(TARGET.target, np.array(TARGET.group), ALL.choose) < LEAST_GROUPS
     assert np.isnan(kernel_probe(features(60))(TARGET, ALL).inner)
     assert np.isfinite(probe(features(60))(TARGET, ALL).inner)
     assert np.isfinite(kernel_probe(features(60))(in_small_groups(), ALL).inner)

@@ -244,7 +244,7 @@ def test_each_draw_chooses_for_itself_and_its_seeds_count_the_same(tmp_path: Pat
     best = at_its_best(own, IMAGES, 0.1)
     assert best.protocols == ("fine-tuned",) * 5 + ("probe",) * 10
     assert [len(founds) for founds in best.by_draw.values()] == [2, 2, 2]
-    assert at_its_best(own, IMAGES, 0.1, {1}).founds[0].chance.tolist() == (
+    assert at_its_best(own, IMAGES, 0.1, {1}).by_draw[1][0].chance.tolist() == (
         best.by_draw[1][0].chance.tolist()
     ), "which other draws are asked for must not change what a draw chooses"
 
