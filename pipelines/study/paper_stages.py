@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
+from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from covidssl.commands import import_weights
-from covidssl.files import sha256_of, write_text
+from covidssl.files import sha256_of, write_json, write_text
 from covidssl.store import RECORD as STORE_RECORD
 from pipelines.study.arms import COMPARED, NOTHING, OURS, PRETEXTS, ArmName
 from pipelines.study.documents import differing, remake_pages
@@ -35,7 +37,7 @@ from pipelines.study.pretraining import (
 )
 from pipelines.study.stages import Stage
 from pipelines.study.targets import SETS, SetName
-from pipelines.study.unlabelled import prepare_luna16, prepare_with_targets
+from pipelines.study.unlabelled import images_of_fold, prepare_luna16, prepare_with_targets
 
 _IMAGES_A_SECOND = {
     "perlin": 25.0,
@@ -152,24 +154,26 @@ def _probe_stage(bench: Bench, arm: ArmName) -> Stage:
 def _corpus_stage(bench: Bench, fold: int) -> Stage:
     corpus: Corpus = "luna16-and-targets"
     store, run = store_folder(bench.runs, corpus, fold), bench.run(OURS, corpus, fold)
-
     note = store.with_name(f"{store.name}.folds.json")
-    cut_now = json.dumps({"folds": FOLDS, "gaps": dict(GAPS)}) + "\n"
 
-    def of_these_folds() -> bool:
-        return note.is_file() and note.read_text(encoding="utf-8") == cut_now
+    @cache
+    def now() -> dict[str, Any]:
+        cut = {"folds": FOLDS, "gaps": dict(GAPS)}
+        if not bench.reads_sets:
+            return cut
+        return cut | {"images": images_of_fold(list(bench.targets.values()), fold)}
 
     def left() -> str:
-        if not of_these_folds():
-            return "no store of these folds yet"
+        if not _says(note, now()):
+            return "no store of these folds and images yet"
         return _pretraining_left(bench, OURS, corpus, fold)
 
     def work() -> None:
-        if not of_these_folds():
+        if not _says(note, now()):
             shutil.rmtree(store, ignore_errors=True)  # it may hold what is under test now
             note.unlink(missing_ok=True)
             prepare_with_targets(bench.data, list(bench.targets.values()), fold, store)
-            write_text(note, cut_now)
+            write_json(note, now())
         pretrain(pretrain_config(OURS, configs=bench.configs), store, run, bench.device)
 
     return Stage(
@@ -179,6 +183,15 @@ def _corpus_stage(bench: Bench, fold: int) -> Stage:
         left,
         work,
     )
+
+
+def _says(note: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether a note holds at least these entries."""
+    try:
+        held = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(held, dict) and all(held.get(key) == one for key, one in wanted.items())
 
 
 def _fine_tune_stage(bench: Bench, arm: ArmName, name: SetName) -> Stage:

@@ -14,11 +14,9 @@ from pipelines.study.paper_targets import margins_table, targets_table
 from pipelines.study.records import Found, read_records
 from pipelines.study.scores import (
     FROZEN,
-    KERNEL,
     LIMITS,
     METRIC_WORDS,
     METRICS,
-    PROBE,
     TESTED,
     by_draws,
     difference,
@@ -28,7 +26,7 @@ from pipelines.study.scores import (
     pooled,
     protocols_of,
 )
-from pipelines.study.standing import Field, field_of, flat, shared_draws, words_of
+from pipelines.study.standing import Field, field_of, flat, shared_draws, way_words, words_of
 from pipelines.study.table_text import (
     difference_text,
     estimate_text,
@@ -41,9 +39,6 @@ from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS
 
 PAGE = Path("reproduction.md")
 SHARES = (1.0, 0.1)
-WAYS = {PROBE: "linear probe", KERNEL: "kernel probe"}
-"""Protocols of frozen encoders as tables call them; others are called by their names."""
-
 SINGLE = "single draws"
 _COMPARED_HEAD = ("ours / this: compared", "draws of both", "AUROC, ours less this", SINGLE,
                   "p (Holm)")  # fmt: skip
@@ -132,7 +127,7 @@ def _scores(field: Field, founds: Mapping[int, Sequence[Found]]) -> list[str]:
 
 
 def _protocols(protocols: Sequence[str]) -> str:
-    return "; ".join(WAYS.get(one, one) for one in protocols)
+    return "; ".join(map(way_words, protocols))
 
 
 def _frozen(field: Field, arm: str, fraction: float) -> list[Found]:
@@ -167,7 +162,7 @@ def _ways(field: Field, arm: str, share: float) -> list[list[str]]:
         scores = [
             estimate_text(pooled(field.images, founds, metric)) for metric in ("accuracy", "auroc")
         ]
-        rows.append([fraction_text(share), _protocols([protocol]), str(len(draws)), *scores])
+        rows.append([fraction_text(share), way_words(protocol), str(len(draws)), *scores])
     return rows
 
 

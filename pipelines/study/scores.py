@@ -43,8 +43,9 @@ METRIC_WORDS: Mapping[Metric, str] = {
 }
 
 LIMITS = (
-    "Intervals: 95 %, 1000 resamples of whole groups (patients, or runs of 20 neighbouring files "
-    "where none is known), the same for all rows. They hold for the models that were trained: "
+    "Intervals: 95 %, 1000 resamples of whole groups, which stand for patients (in COVID-CT the "
+    "pieces of one figure where file names tell them; else runs of 20 neighbouring files), the "
+    "same for all rows. They hold for the models that were trained: "
     "another seed of pretraining, other draws of labels or other patients to learn from may move "
     "a number by more. Draws and seeds are averaged. A chance of 0.5 or more is called COVID."
 )

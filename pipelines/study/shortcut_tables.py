@@ -133,7 +133,7 @@ class _Fall(NamedTuple):
 
 _FALLS = (
     _Fall(
-        "no other slice of the same patient is learnt from",
+        "the blocked split: no neighbour in the file order is learnt from",
         ("random", "plain"),
         ("blocked", "plain"),
     ),

@@ -12,8 +12,11 @@ import numpy as np
 from pipelines.study.arms import COMPARED, PRETEXTS, in_words
 from pipelines.study.paper import FINE_TUNED, PROBES, WITH_TARGETS
 from pipelines.study.records import Found, Images, Record, read_images, read_records
-from pipelines.study.scores import FROZEN, PROBE, at_its_best, founds_of, protocols_of
+from pipelines.study.scores import FROZEN, KERNEL, PROBE, at_its_best, founds_of, protocols_of
 from pipelines.study.trivial import RIVALS
+
+_WAYS = {PROBE: "linear probe", KERNEL: "kernel probe"}
+"""Protocols of frozen encoders as tables call them; others are called by their names."""
 
 LEARNT: tuple[str, ...] = (*COMPARED, WITH_TARGETS, "imagenet")
 """Arms with an encoder, in the order of tables."""
@@ -193,6 +196,11 @@ def only(protocols: Collection[str], record: Record, fraction: float) -> Record:
         if cell.protocol in protocols and cell.fraction == fraction
     }
     return Record(record.facts, cells)
+
+
+def way_words(protocol: str) -> str:
+    """A way to use labels as tables call it."""
+    return _WAYS.get(protocol, protocol)
 
 
 def words_of(arm: str) -> str:

@@ -34,7 +34,7 @@ def difference_text(estimate: Estimate, digits: int = 3) -> str:
     """`+0.031 (-0.002 to +0.064)`: signed, a zero without a sign."""
     if isnan(estimate.value):
         return NOTHING
-    value, low, high = (_signed(one, digits) for one in estimate)
+    value, low, high = (signed_text(one, digits) for one in estimate)
     return f"{value} ({low} to {high})"
 
 
@@ -62,7 +62,7 @@ def signed_range_text(values: Sequence[float], digits: int = 3) -> str:
     """`-0.004 to +0.031`: the lowest and the highest of several differences."""
     if not values:
         raise DataError("No difference is given: expected one draw at least.")
-    least, most = _signed(min(values), digits), _signed(max(values), digits)
+    least, most = signed_text(min(values), digits), signed_text(max(values), digits)
     return least if len(values) == 1 else f"{least} to {most}"
 
 
@@ -94,6 +94,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(escaped)} |"
 
 
-def _signed(value: float, digits: int) -> str:
+def signed_text(value: float, digits: int = 3) -> str:
+    """A number with its sign; zero has none."""
     text = value_text(value, digits)
     return f"+{text}" if value > 0 and float(text) else text

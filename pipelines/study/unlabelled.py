@@ -8,6 +8,7 @@ whichever of the sets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,19 @@ def training_rows(targets: Sequence[TargetSet], fold: int) -> dict[SetName, Rows
         rows = np.sort(np.concatenate((one.learn, one.choose)))
         alike = [f"{target.name}/{target.scans[row].name}" in scored for row in rows]
         found[target.name] = rows[~np.array(alike)]
+    return found
+
+
+def images_of_fold(targets: Sequence[TargetSet], fold: int) -> dict[str, str]:
+    """By set, a SHA-256 over the frames of the set and the names that a fold may learn from.
+
+    A store of another one may hold what the fold scores now.
+    """
+    found: dict[str, str] = {}
+    for target in targets:
+        rows = training_rows(targets, fold)[target.name].tolist()
+        names = [target.loaded.fingerprint, *(target.scans[row].name for row in rows)]
+        found[target.name] = sha256("\n".join(names).encode()).hexdigest()
     return found
 
 
