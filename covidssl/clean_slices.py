@@ -66,8 +66,7 @@ class StoredPictures(Dataset[CleanSlices]):
     def __init__(self, store: Store | Pack, frame: Frame) -> None:
         if not len(store.slices):
             raise DataError(
-                "The store holds no slice with enough lung; look at its manifest.csv, or prepare "
-                "it with a lower min_lung_share."
+                store.why_empty() if isinstance(store, Store) else f"{store.folder}: is empty."
             )
         if store.pixels is not frame.pixels:
             raise UsageError(

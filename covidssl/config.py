@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import shlex
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -55,6 +57,28 @@ def changed_keys(before: BaseModel, after: BaseModel) -> list[str]:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
+
+
+def overrides_to(before: BaseModel, after: BaseModel, prefix: str = "") -> list[str]:
+    """Options that make `after` of `before`, ready for a shell: `--set frame.pixels=windowed`.
+
+    Args:
+        before: what the configuration says.
+        after: what it shall say.
+        prefix: of the keys, such as `frame.`.
+    """
+    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    return [
+        f"--set {shlex.quote(f'{prefix}{key}={_as_override(value)}')}"
+        for key, value in sorted(new.items())
+        if old.get(key) != value
+    ]
+
+
+def _as_override(value: Any) -> str:
+    """A value as `--set` reads it back."""
+    plain = isinstance(value, str) and parse_yaml(value, value) == value
+    return value if plain else json.dumps(value)
 
 
 def _put(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:

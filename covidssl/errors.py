@@ -22,6 +22,10 @@ class UsageError(CovidsslError):
     """The command or configuration is wrong: an unknown key, an output that exists (exit 2)."""
 
 
+class BusyError(UsageError):
+    """Another process works in the folder: what is asked for can be had when that one has ended."""
+
+
 class ScanError(CovidsslError):
     """One scan cannot be used; the others can.
 

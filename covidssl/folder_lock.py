@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 from weakref import WeakSet
 
-from covidssl.errors import UsageError
+from covidssl.errors import BusyError
 
 _held: WeakSet[IO[Any]] = WeakSet()
 
@@ -25,11 +25,14 @@ def alone_in(folder: Path, name: str, refusal: str) -> Iterator[None]:
         refusal: what is said when another process is in it.
 
     Raises:
-        UsageError: when another one is in it.
+        BusyError: when another one is in it.
     """
+    if sys.platform == "win32":
+        yield  # without locks; an open file would keep the folder from being renamed
+        return
     with (folder / name).open("ab") as file:
         if not _locked(file):
-            raise UsageError(f"{folder}: {refusal}")
+            raise BusyError(f"{folder}: {refusal}")
         _held.add(file)
         yield
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from covidssl.counting import counted
 from covidssl.datasets import LabelledScan
 from covidssl.duplicates import Hashes, picture_hash, voxels_digest
 from covidssl.each_scan import (
@@ -166,13 +167,14 @@ def load_labelled_frames(
             write_kept(file, _to_keep(cut))
     if cut.dropped:
         name, reason = cut.dropped[0]
-        log.warning("%d scans could not be used; first: %s: %s", len(cut.dropped), name, reason)
+        unread = counted(len(cut.dropped), "scan")
+        log.warning("%s could not be used; first: %s: %s", unread, name, reason)
     if len({scan.positive for scan in cut.scans}) < len({scan.positive for scan in scans}):
         first = f" First: {cut.dropped[0][1]}" if cut.dropped else ""
         raise DataError(f"No scan of one class could be read ({len(cut.dropped)} dropped).{first}")
     if cut.warned:
-        count, (name, text) = len(dict(cut.warned)), cut.warned[0]
-        log.warning("%d scans are read with a warning; first: %s: %s", count, name, text)
+        odd, (name, text) = counted(len(dict(cut.warned)), "scan"), cut.warned[0]
+        log.warning("%s read with a warning; first: %s: %s", odd, name, text)
     _check_kinds(cut.kinds)
     return cut
 

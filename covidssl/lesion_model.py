@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from covidssl.encoder_card import INTENDED_USE, EncoderCard
 from covidssl.errors import WeightsError
+from covidssl.folder_kinds import what_is
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
-from covidssl.model import Model, lacks_classifier, load_model
+from covidssl.model import Model, holds_model, lacks_classifier, load_model
 from covidssl.networks.unet import RestorationUNet
-from covidssl.shipped import shipped
+from covidssl.shipped import BUILTIN, shipped
 from covidssl.weights import load_restoration
 
 BURDEN_THRESHOLD = 0.15
@@ -100,10 +101,10 @@ def load_answering(path: Path | str) -> Answering:
             when a file is given instead of its folder, or what the network restores are no lesions.
     """
     folder = shipped(path)
-    if folder.is_file():
+    if not holds_model(folder) and not lacks_classifier(folder):
         raise WeightsError(
-            f"{folder}: is a file; expected the folder of a model or of a run. Give the folder "
-            f"that it lies in: {folder.parent}."
+            f"{path}: {what_is(folder)} Expected a run of `covidssl finetune` or of `covidssl "
+            f"pretrain`, or `{BUILTIN}`."
         )
     return load_lesion_model(folder) if lacks_classifier(folder) else load_model(folder)
 

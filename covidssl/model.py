@@ -16,6 +16,7 @@ from covidssl.calibration import Calibration
 from covidssl.encoder_card import INTENDED_USE as INTENDED_USE
 from covidssl.errors import WeightsError
 from covidssl.files import write_text
+from covidssl.folder_kinds import what_is
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.model_page import model_markdown
@@ -249,6 +250,12 @@ def lacks_classifier(folder: Path) -> bool:
     return there and not any(one.exists() for one in model)
 
 
+def holds_model(folder: Path) -> bool:
+    """Whether a folder, or the run that it is, holds anything of a model that classifies."""
+    places = (folder, folder / "model")
+    return any((place / name).exists() for place in places for name in (CARD, CLASSIFIER))
+
+
 def load_model(path: Path | str) -> Model:
     """Load a model folder, or the fine-tuning run that holds one.
 
@@ -266,6 +273,8 @@ def load_model(path: Path | str) -> Model:
             f"`covidssl predict`, and no probability; here a fine-tuned model is expected, which "
             f"`covidssl finetune --encoder {path}` makes of it."
         )
+    if not holds_model(folder):
+        raise WeightsError(f"{path}: {what_is(folder)} Expected a run of `covidssl finetune`.")
     if not (folder / CARD).is_file() and (folder / "model").is_dir():
         folder = folder / "model"
     card = read_card(folder / CARD, ModelCard)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -29,13 +29,15 @@ log = logging.getLogger(__name__)
 
 IfExists = Literal["refuse", "resume", "overwrite"]
 
-# Keys that a resume may change: what comes out does not depend on them.
-_FREE = (
+FREE = (
     "checkpoint_every",
+    "pictures_every",
     "training.workers",
     "training.keep_checkpoints",
     "training.checkpoint_minutes",
 )
+"""Keys that a resume may change: no weight and no number that comes out depends on them."""
+
 _LOCK = ".run.lock"
 _PACKAGE = Path(__file__).resolve().parent
 _PACKAGES = (
@@ -169,12 +171,8 @@ class RunFolder:
     def _opened(self, verb: str, config: BaseModel | None, if_exists: IfExists) -> Found:
         """Make the folder, or enter it alone; empty where it is not gone on with."""
         self.path.mkdir(parents=True, exist_ok=True)
-        refusal = (
-            f"another 'covidssl {verb}' is working in it. Wait until that one has ended, or choose "
-            f"another --out."
-        )
         with ExitStack() as entered:
-            entered.enter_context(alone_in(self.path, _LOCK, refusal))
+            entered.enter_context(alone_in_run(self.path, verb))
             # Again: until it was locked another process may have worked in it.
             found = look_at_run(self.path, verb, config, if_exists)
             self._alone = entered.pop_all()
@@ -199,6 +197,19 @@ class RunFolder:
         # A run that was resumed has taken the time of all its parts.
         self.record["duration_s"] = round(self._spent_s + time.monotonic() - self._began, 2)
         write_json(self.path / "record.json", self.record)
+
+
+def alone_in_run(path: Path, verb: str) -> AbstractContextManager[None]:
+    """Keep other processes out of a run folder that is there.
+
+    Raises:
+        BusyError: on entering, when another one is working in it.
+    """
+    refusal = (
+        f"another 'covidssl {verb}' is working in it. Wait until that one has ended, or choose "
+        f"another --out."
+    )
+    return alone_in(path, _LOCK, refusal)
 
 
 def git_state(folder: Path = _PACKAGE) -> dict[str, Any] | None:
@@ -287,6 +298,11 @@ def _is_free(folder: Path) -> bool:
     )
 
 
+def changed_results(before: BaseModel, after: BaseModel) -> list[str]:
+    """Keys that make another result, as `key: before -> after`: all that differ, but for `FREE`."""
+    return [one for one in changed_keys(before, after) if one.partition(":")[0] not in FREE]
+
+
 def _check_same(path: Path, config: BaseModel) -> None:
     try:
         before = load_config(type(config), path / "config.yaml")
@@ -295,7 +311,7 @@ def _check_same(path: Path, config: BaseModel) -> None:
             f"{path}: cannot be resumed, another version of covidssl wrote its configuration: "
             f"{error} Choose another --out."
         ) from error
-    changed = [one for one in changed_keys(before, config) if one.partition(":")[0] not in _FREE]
+    changed = changed_results(before, config)
     if changed:
         raise UsageError(
             f"{path}: cannot be resumed, the configuration has changed: {'; '.join(changed[:8])}. "

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from covidssl.config import changed_keys
+from covidssl.config import changed_keys, overrides_to
 from covidssl.errors import UsageError
 from covidssl.frames import Frame
 from covidssl.model import Aggregation
@@ -25,6 +25,7 @@ from covidssl.splits import Learnt
 from covidssl.weights import (
     LICENCE_NOTE,
     EncoderCard,
+    encoder_file,
     load_encoder,
     load_restoration,
     load_strictly,
@@ -89,8 +90,8 @@ def start_from(
         return Start(encoder, frame, FROM_SCRATCH, None)
     path = shipped(path)
     encoder, card = load_encoder(path)
+    must_agree(path, _taught_on(card, frame, plan), may_leave_out=True)
     frame = _frame_of(path, card, frame)
-    must_agree(path, "encoder", plan, card.encoder)
     alone = Start(encoder, frame, card.sha256, None, licence_note=card.licence_note)
     chosen = read_chosen_on(path)
     alone = alone._replace(chosen_on=chosen.learnt, unchecked=chosen.unchecked)
@@ -192,11 +193,11 @@ def start_pretraining(
     file = path = shipped(path)
     if path.is_dir():
         whole = path / "restoration.safetensors"
-        file = whole if whole.is_file() else path / "encoder.safetensors"
+        file = whole if whole.is_file() else encoder_file(path)
     card_file = file.with_suffix(".json")
     alone = card_file.is_file() and read_card(card_file, EncoderCard).holds == "encoder"
     started, card = load_encoder(file) if alone else load_restoration(file)
-    must_agree(path, "encoder", plan, card.encoder)
+    must_agree(path, _taught_on(card, frame, plan))
     _frame_of(path, card, frame)
     target: nn.Module = network
     if isinstance(started, Encoder):
@@ -207,32 +208,58 @@ def start_pretraining(
     return card
 
 
+def _taught_on(
+    card: EncoderCard, frame: Frame | None, plan: EncoderPlan | None
+) -> dict[str, tuple[BaseModel | None, BaseModel]]:
+    """What a configuration says beside what an encoder was taught on, by the part's key."""
+    parts: dict[str, tuple[BaseModel | None, BaseModel]] = {"encoder": (plan, card.encoder)}
+    return parts if card.frame is None else {"frame": (frame, card.frame)} | parts
+
+
 def _frame_of(path: Path, card: EncoderCard, frame: Frame | None) -> Frame:
     """The frame that an encoder was taught on; any where it was taught on none of ours."""
     if card.frame is not None:
-        must_agree(path, "frame", frame, card.frame)
         return card.frame
     seen = _seen_by(card.encoder, frame)
     if card.window_hu is not None and seen.window_hu != card.window_hu:
+        theirs = seen.model_copy(update={"window_hu": card.window_hu})
         log.warning(
             "%s: these weights saw HU through the window %s; frame.window_hu is %s. To show them "
-            "what they know: --set frame.window_hu=%s.",
-            path, list(card.window_hu), list(seen.window_hu), list(card.window_hu),
+            "what they know: %s.",
+            path, list(card.window_hu), list(seen.window_hu),
+            " ".join(overrides_to(seen, theirs, "frame.")),
         )  # fmt: skip
     return seen
 
 
-def must_agree(path: Path, key: str, wanted: BaseModel | None, found: BaseModel) -> None:
+def must_agree(
+    path: Path,
+    parts: Mapping[str, tuple[BaseModel | None, BaseModel]],
+    may_leave_out: bool = False,
+) -> None:
     """Refuse weights that were not trained on what the configuration says.
 
+    Args:
+        path: of the weights.
+        parts: by key, what the configuration says (None: nothing) and what the weights' card says.
+        may_leave_out: whether a part that the configuration does not name is the weights' own.
+
     Raises:
-        UsageError: that lists the differing keys.
+        UsageError: that lists the differing keys of all parts, and the options that mend them.
     """
-    if wanted is None or wanted == found:
+    told: list[str] = []
+    options: list[str] = []
+    keys: list[str] = []
+    for key, (wanted, found) in parts.items():
+        if wanted is not None and wanted != found:
+            told += [f"{key}.{change}" for change in changed_keys(wanted, found)]
+            options += overrides_to(wanted, found, f"{key}.")
+            keys.append(f"'{key}'")
+    if not told:
         return
-    differences = "; ".join(f"{key}.{change}" for change in changed_keys(wanted, found))
+    leave = f"Leave {' and '.join(keys)} out of it, or add" if may_leave_out else "Add"
     raise UsageError(
         f"{path}: these weights were not trained on what the configuration says "
-        f"(configuration -> weights): {differences}. Change the configuration, or leave '{key}' "
-        f"out of it to take the encoder's own."
+        f"(configuration -> weights): {'; '.join(told)}. {leave} to the command: "
+        f"{' '.join(options)}"
     )

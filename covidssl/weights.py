@@ -23,11 +23,12 @@ from covidssl.encoder_card import Origin as Origin
 from covidssl.encoder_card import frame_must_fit as frame_must_fit
 from covidssl.errors import WeightsError
 from covidssl.files import write_bytes, write_text
+from covidssl.folder_kinds import what_is
 from covidssl.legible import all_legible
 from covidssl.model_page import encoder_markdown
 from covidssl.networks.encoder import Encoder, build_encoder
 from covidssl.networks.unet import RestorationUNet
-from covidssl.shipped import shipped
+from covidssl.shipped import BUILTIN, shipped
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, torch.Tensor], what: 
     """
     _must_match(module, tensors, what)
     module.load_state_dict(dict(tensors), strict=True)
-    log.info("%s: %d of %d tensors matched", what, len(tensors), len(tensors))
+    log.debug("%s: %d of %d tensors matched", what, len(tensors), len(tensors))
     return len(tensors)
 
 
@@ -220,8 +221,23 @@ def load_encoder(path: Path | str) -> tuple[Encoder, EncoderCard]:
         if holds_restoration_alone(file):
             network, card = load_restoration(file)
             return network.encoder, card.model_copy(update={"holds": "encoder"})
-        file = file / "encoder.safetensors"
+        file = encoder_file(file)
     return _load(file, "encoder", lambda card: build_encoder(card.encoder))
+
+
+def encoder_file(folder: Path) -> Path:
+    """Where a run of `pretrain` keeps its encoder.
+
+    Raises:
+        WeightsError: for a folder without one, which says what the folder is.
+    """
+    file = folder / "encoder.safetensors"
+    if not (file.exists() or file.with_suffix(".json").exists()):
+        raise WeightsError(
+            f"{file}: there is no such weights file. {folder} {what_is(folder)} Expected a run of "
+            f"`covidssl pretrain`, the file of an encoder, or `{BUILTIN}`."
+        )
+    return file
 
 
 def holds_restoration_alone(folder: Path) -> bool:

@@ -12,11 +12,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "covidssl"
 
 # A module may import what stands on an earlier line, or beside it on its own.
 STAGES = [
-    ["legible", "version"],
+    ["counting", "legible", "version"],
     ["errors", "noted", "randomness"],
     [
         "box",
         "files",
+        "folder_kinds",
         "folder_lock",
         "hounsfield",
         "intensity",

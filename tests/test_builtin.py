@@ -138,10 +138,19 @@ def test_the_run_says_what_was_asked(asked: Path) -> None:
     assert "classifier" not in noted
 
 
+def test_the_window_is_told_once_of_the_model_and_warns_of_no_scan(asked: Path) -> None:
+    answered = {name: row for name, row in rows_of(asked).items() if row["outcome"] != "failed"}
+    # What is wrong with the scans themselves still is.
+    assert {row["reason_codes"] for row in answered.values()} == {"slab"}
+    (note,) = json.loads((asked / "run.json").read_text())["notes"]
+    assert "scans in HU are shown to it through -1000 to 400 HU" in note
+
+
 def test_the_page_says_that_there_is_no_probability_and_why(asked: Path, tmp_path: Path) -> None:
     build_report([asked], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert NO_PROBABILITY in page
+    assert "The model learnt from windowed grey values" in page
     assert "Incomplete:" not in page
     choices = re.findall(r'<input type="radio" name="[^"]*-map" value="([a-z]+)"', page)
     assert choices == ["lesion", "off"]
@@ -265,7 +274,7 @@ def test_a_box_that_is_damaged_or_missing_is_told(
 
 def test_a_file_where_a_folder_is_expected_is_told(tmp_path: Path) -> None:
     run = write_restoration(tmp_path / "run")
-    with pytest.raises(WeightsError, match=f"is a file; .* lies in: {run}\\.$"):
+    with pytest.raises(WeightsError, match=f"is a file; .* lies in: {run}\\. "):
         load_answering(run / "restoration.safetensors")
 
 

@@ -254,8 +254,8 @@ def test_interrupt_tells_how_to_go_on(run_main: Shell, monkeypatch: pytest.Monke
         (("pretrain", "--data", "x", "--set", "seed"), "expected key=value"),
         (("finetune", "--data", "{tmp}/nowhere", "--encoder", "none"), "two class folders"),
         (("finetune", "--data", "x", "--encoder", "{tmp}/gone"), "no such weights file"),
-        (("evaluate", "{tmp}/nowhere", "--data", "x"), "card.json: the card"),
-        (("predict", "{tmp}/nowhere", "x"), "card.json: the card"),
+        (("evaluate", "{tmp}/nowhere", "--data", "x"), "nowhere: there is no such folder."),
+        (("predict", "{tmp}/nowhere", "x"), "nowhere: there is no such folder."),
     ],
 )
 def test_what_is_not_there_is_refused_before_anything_is_written(
@@ -336,7 +336,7 @@ def test_predict_exits_with_1_when_a_scan_has_no_answer(model: Path, tmp_path: P
     write_text(pictures(tmp_path / "in") / "broken.png", "no picture")
     done = shell("predict", model, tmp_path / "in", "--out", tmp_path / "out")
     assert done.code == 1
-    assert done.out == f"{tmp_path}/out/predictions.csv (1 scans without an answer)\n"
+    assert done.out == f"{tmp_path}/out/predictions.csv (1 scan without an answer)\n"
     assert "Traceback" not in done.err
     assert "3 scans: 2 ok, 0 warned, 0 abstained, 1 failed" in done.err
     assert "Commonest reasons: unreadable (1)." in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from math import inf
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from covidssl.calibration import CostPoint, SensitivityPoint, YoudenPoint
-from covidssl.config import changed_keys, dump_config, load_config
+from covidssl.config import changed_keys, dump_config, load_config, overrides_to
 from covidssl.errors import UsageError
 from covidssl.experiments import (
     EvaluateConfig,
@@ -19,6 +20,7 @@ from covidssl.experiments import (
     PretrainConfig,
     PreviewConfig,
 )
+from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
 from covidssl.yaml_text import parse_yaml, write_yaml
 
@@ -315,6 +317,20 @@ def test_changed_keys_are_listed_with_both_values() -> None:
     after = load_config(PretrainConfig, None, ["seed=4", "training.steps=7"])
     assert changed_keys(PretrainConfig(), after) == ["seed: 0 -> 4", "training.steps: 1000 -> 7"]
     assert changed_keys(after, after) == []
+
+
+def test_options_that_a_shell_takes_make_one_configuration_of_another() -> None:
+    before = PretrainConfig()
+    frame = Frame(size=96, margin=1e-7, pixels=Pixels.HU, window_hu=(-1350, 150))
+    after = before.model_copy(update={"seed": 4, "frame": frame})
+    options = overrides_to(before, after)
+    assert "--set frame.pixels=hu" in options
+    words = shlex.split(" ".join(options))
+    assert words[::2] == ["--set"] * 5
+    assert load_config(PretrainConfig, None, words[1::2]) == after
+    assert overrides_to(frame, Frame(), "frame.")[0] == "--set frame.margin=0.12"
+    assert overrides_to(Frame(depth=16), Frame()) == ["--set depth=null"]
+    assert overrides_to(after, after) == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from covidssl.commands import doctor
 from covidssl.perlin import rows as perlin_rows
 from covidssl.version import __version__
 
+ROOT = Path(__file__).resolve().parents[1]
 Rows = dict[str, tuple[str, str]]
 
 
@@ -50,6 +53,26 @@ def test_optional_package_comes_with_the_way_to_get_it_only_where_it_is_missing(
     found = examine(tmp_path)
     assert found["json (optional)"] == ("text", "")
     assert found["no_such_module (optional)"] == ("magic", "pip install magic")
+
+
+def test_every_extra_is_named_and_installs_what_it_is_named_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    del extras["dev"]  # what works on covidssl, and is no part of it
+    monkeypatch.setattr(doctor, "find_spec", lambda _: None)
+    optional = {
+        name.removesuffix(" (optional)"): advice
+        for name, (_, advice) in examine(tmp_path).items()
+        if name.endswith(" (optional)")
+    }
+    named = set()
+    for module, advice in optional.items():
+        for extra in re.findall(r"covidssl\[(\w+)\]", advice):
+            assert any(re.match(rf"{module}\b", one) for one in extras[extra]), module
+            named.add(extra)
+    assert named == set(extras)
 
 
 def test_devices_are_told(rows: Rows) -> None:

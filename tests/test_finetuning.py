@@ -374,7 +374,7 @@ def test_a_scan_with_nan_is_left_out_with_its_reason_and_the_rest_is_learnt(
     dropped = read_csv(run / "dropped.csv")
     assert len(dropped) == 1
     assert "NaN or infinite" in dropped[0]["reason"]
-    assert "1 scans could not be used" in caplog.text
+    assert "1 scan could not be used" in caplog.text
     assert all(np.isfinite(float(row["loss"])) for row in read_csv(run / "metrics.csv"))
 
 

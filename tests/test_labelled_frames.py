@@ -140,7 +140,7 @@ def test_scan_that_cannot_be_read_is_dropped_with_its_reason(
     (name, reason), *others = found.dropped
     assert (name, others) == ("normal/broken.png", [])
     assert reason.startswith("normal/broken.png: ")
-    assert "1 scans could not be used; first: normal/broken.png" in caplog.text
+    assert "1 scan could not be used; first: normal/broken.png" in caplog.text
 
 
 def test_scan_without_lungs_is_kept_whole_and_named(folder: Path) -> None:
@@ -299,7 +299,7 @@ def test_warnings_of_the_reader_are_kept(
     of_liver = [text for name, text in found.warned if name == "COVID/liver.png"]
     assert any("the whole picture was taken" in text for text in of_liver)
     assert dict(found.warned)["normal/red.png"] == "coloured pixels (16): arrows or letters?"
-    assert "2 scans are read with a warning; first: COVID/liver.png: " in caplog.text
+    assert "2 scans read with a warning; first: COVID/liver.png: " in caplog.text
     assert load(folder, cache).warned == found.warned
 
 

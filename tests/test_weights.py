@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import torch
 from torch import nn
 
 from covidssl.calibration import Calibration
+from covidssl.config import dump_config, load_config
 from covidssl.errors import UsageError, WeightsError
+from covidssl.experiments import FinetuneConfig
 from covidssl.files import sha256_of
 from covidssl.frames import Frame
 from covidssl.hounsfield import Pixels
@@ -25,7 +28,7 @@ from covidssl.networks.encoder import Encoder, build_encoder
 from covidssl.networks.plan import EncoderPlan
 from covidssl.networks.unet import RestorationUNet
 from covidssl.randomness import initial_weights, torch_generator
-from covidssl.starting import FROM_SCRATCH, start_from
+from covidssl.starting import FROM_SCRATCH, start_from, start_pretraining
 from covidssl.version import __version__
 from covidssl.weights import (
     EncoderCard,
@@ -156,9 +159,10 @@ def test_loading_says_how_many_tensors_matched(
 ) -> None:
     path = write_encoder(tmp_path)
     count = len(encoder().state_dict())
-    with caplog.at_level(logging.INFO, "covidssl"):
+    with caplog.at_level(logging.DEBUG, "covidssl"):
         load_encoder(path)
     assert f"encoder.safetensors: {count} of {count} tensors matched" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"DEBUG"}
 
 
 def test_strict_error_says_what_is_missing_what_is_too_much_and_which_shapes_differ() -> None:
@@ -378,7 +382,8 @@ def test_configuration_that_disagrees_with_the_encoder_lists_the_differences(
     said = str(error.value)
     assert "frame.pixels: windowed -> hu; frame.size: 64 -> 32." in said
     assert "window_hu" not in said
-    assert "leave 'frame' out of it" in said
+    assert "Leave 'frame' out of it" in said
+    assert said.endswith("add to the command: --set frame.pixels=hu --set frame.size=32")
 
 
 def test_architecture_that_disagrees_with_the_encoder_lists_the_differences(
@@ -389,6 +394,28 @@ def test_architecture_that_disagrees_with_the_encoder_lists_the_differences(
         UsageError, match=r"encoder\.channels: \[8, 32\] -> \[8, 16\]\. .*'encoder'"
     ):
         start_from(tmp_path, None, EncoderPlan(channels=(8, 32), groups=4), seed=0)
+
+
+def test_all_that_disagrees_with_the_encoder_is_mended_at_once(tmp_path: Path) -> None:
+    write_encoder(tmp_path)
+    frame = FRAME.model_copy(update={"window_hu": (-900.0, 100.0), "margin": 0.3})
+    plan = EncoderPlan(channels=(8, 32), groups=2)
+    given = FinetuneConfig(frame=frame, encoder=plan)
+    with pytest.raises(UsageError, match="Leave 'frame' and 'encoder' out of it") as error:
+        start_from(tmp_path, given.frame, given.encoder, seed=0)
+    (tmp_path / "given.yaml").write_text(dump_config(given))
+    options = shlex.split(str(error.value).partition("add to the command: ")[2])[1::2]
+    mended = load_config(FinetuneConfig, tmp_path / "given.yaml", options)
+    assert start_from(tmp_path, mended.frame, mended.encoder, seed=0).frame == FRAME
+
+
+def test_pretraining_is_not_told_to_leave_out_what_has_a_default(tmp_path: Path) -> None:
+    path = write_encoder(tmp_path)
+    with initial_weights(0):
+        drawn = RestorationUNet(build_encoder(PLAN))
+    with pytest.raises(UsageError, match="Add to the command: --set frame.size=32$") as error:
+        start_pretraining(drawn, path, FRAME.model_copy(update={"size": 64}), PLAN)
+    assert "Leave" not in str(error.value)
 
 
 def test_start_from_nothing_is_refused(tmp_path: Path) -> None:

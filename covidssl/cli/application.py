@@ -70,6 +70,11 @@ def say(text: str) -> None:
     typer.echo(text)
 
 
+def say_aside(text: str) -> None:
+    """Print one line for the person alone, past what can be piped."""
+    typer.echo(text, err=True)
+
+
 def say_lines(title: str, lines: Iterable[tuple[str, str]]) -> None:
     """Print what was found of several things: a table in a terminal, plain lines in a pipe."""
     if not sys.stdout.isatty():

@@ -62,6 +62,9 @@ def prepare(
     One row a scan goes to `manifest.csv`, with its verdict in plain words, and a picture with its
     lung mask to `qc.html`; a scan that cannot be read never stops the others. With `--resume` the
     options may be others: what would come out the same is not read again.
+
+    Exit code 0: the store holds scans to learn from; 1: not one of those found can be used, and
+    `manifest.csv` says why; 2: wrong usage.
     """
     from covidssl.commands import prepare as verb
     from covidssl.config import load_config
@@ -80,6 +83,8 @@ def prepare(
         return
     counts = verb.main(settings, inputs, out, if_exists(resume, overwrite), how)
     say(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    if not verb.usable(counts):
+        raise typer.Exit(1)
 
 
 @app.command(

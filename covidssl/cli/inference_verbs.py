@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from covidssl.cli.application import app, say
+from covidssl.cli.application import app, say, say_aside
 from covidssl.cli.options import (
     Backends,
     Device,
@@ -23,6 +23,7 @@ from covidssl.cli.options import (
     ScanInputs,
     if_exists,
 )
+from covidssl.counting import counted
 from covidssl.errors import UsageError
 
 # The verb is imported where it is called: `--help` must not wait for PyTorch.
@@ -114,7 +115,8 @@ def predict(
     models = [model, *(ensemble or ())]
     part = Shard.parse(shard) if shard is not None else None
     limit_s = scan_timeout if scan_timeout > 0 else None
-    how = verb.How(device.value, Engine(engine.value, workers, limit_s), part, retry_failed)
+    asked = Engine(engine.value, workers, limit_s)
+    how = verb.How(device.value, asked, part, retry_failed, say_aside)
     if join and (part is not None or dry_run or resume or overwrite):
         raise UsageError("--join makes a table of shards that are there: give it alone.")
     if dry_run:
@@ -123,10 +125,10 @@ def predict(
             say(line)
         return
     if join:
-        failed = verb.join(settings, models, inputs, out)
+        failed = verb.join(settings, models, inputs, out, say_aside)
     else:
         failed = verb.main(settings, models, inputs, out, if_exists(resume, overwrite), how)
     table = (part.folder(out) if part is not None else out) / "predictions.csv"
-    say(f"{table}" + (f" ({failed} scans without an answer)" if failed else ""))
+    say(f"{table}" + (f" ({counted(failed, 'scan')} without an answer)" if failed else ""))
     if failed:
         raise typer.Exit(1)

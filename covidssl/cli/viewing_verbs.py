@@ -13,12 +13,20 @@ from covidssl.cli.options import Overrides
 # The verb is imported where it is called: `--help` must not wait for the readers.
 
 
-@app.command(epilog="Example: `covidssl view clinic/scan7 --map maps/scan7.nii.gz`")
+@app.command(
+    epilog="Example: `covidssl view clinic/scan7 "
+    "--map answers/maps/0dd3c8c9317c636f-lesions.nii.gz`"
+)
 def view(
     scan: Annotated[Path, typer.Argument(help="A scan: a DICOM folder, a file, or a zip.")],
     maps: Annotated[
         list[Path] | None,
-        typer.Option("--map", metavar="NIFTI", help="A map in the scan's geometry; repeatable."),
+        typer.Option(
+            "--map",
+            metavar="NIFTI",
+            help="A map in the scan's geometry, such as `lesion_map` of predictions.csv names; "
+            "repeatable.",
+        ),
     ] = None,
     series: Annotated[
         str | None, typer.Option(help="Which scan, by its name, where SCAN holds several.")

@@ -20,9 +20,20 @@ _PACKAGES = (
     "tensorboard", "typer",
 )  # fmt: skip
 _OPTIONAL = {
-    "noise": ("reference Perlin noise", "pip install 'covidssl[reference]' (needs a C compiler)"),
-    "onnxruntime": ("writing ONNX, and checking it", "pip install 'covidssl[export]'"),
+    "highdicom": ("predict --dicom: maps as DICOM SEG and SR", "pip install 'covidssl[dicom]'"),
     "ipyniivue": ("covidssl view", "pip install 'covidssl[view]'"),
+    "onnx": ("export --format onnx, predict --backend onnx", "pip install 'covidssl[export]'"),
+    "onnxruntime": (
+        "the check of what is written, and running it",
+        "pip install 'covidssl[export]'",
+    ),
+    "onnxscript": ("PyTorch's way to ONNX", "pip install 'covidssl[export]'"),
+    "fire": ("running an exported MONAI bundle", "pip install 'covidssl[export]'"),
+    "ray": ("--engine ray: many machines", "pip install 'covidssl[ray]'"),
+    "s3fs": ("stores at s3://", "pip install 'covidssl[s3]'"),
+    "lungmask": ("prepare --set lungs=lungmask", "pip install 'covidssl[lungmask]'"),
+    "noise": ("reference Perlin noise", "pip install 'covidssl[reference]' (needs a C compiler)"),
+    "opensimplex": ("make bench: other noise to compare with", "pip install 'covidssl[bench]'"),
     "pylibjpeg": ("compressed DICOM beyond what SimpleITK reads", "pip install pylibjpeg"),
 }
 

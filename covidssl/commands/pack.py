@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from covidssl.errors import UsageError
+from covidssl.counting import counted
+from covidssl.errors import DataError, UsageError
 from covidssl.experiments import PackConfig
 from covidssl.pack import SUFFIX, Packing, parts_beside, remove_leftovers, write_pack
 from covidssl.progress import track
@@ -53,7 +54,7 @@ def main(
     if store.slices.kinds() != (frame.pixels,):
         store = store.of_kind(frame.pixels)
     if not len(store.slices):
-        raise UsageError(f"{store.folder.name}: holds no slice to pack.")
+        raise DataError(store.why_empty())
     most = None if split_mib is None else int(split_mib * 2**20)
     remove_leftovers(out)
     written = write_pack(store, out, Packing(frame, config.bits, most))
@@ -61,5 +62,6 @@ def main(
     # Only now: until the new pack is whole, what is left of the old one is not to be lost.
     for old in set(there) - set(files):
         old.unlink()
-    log.info("%d slices in %d files", len(store.slices), len(files))
+    held, parts = counted(len(store.slices), "slice"), counted(len(files), "file")
+    log.info("%s in %s", held, parts)
     return files

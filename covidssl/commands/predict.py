@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from covidssl.counting import counted
 from covidssl.errors import StoppedError, UsageError
 from covidssl.experiments import PredictConfig
 from covidssl.files import size_in_words, write_json
@@ -34,6 +35,7 @@ from covidssl.pseudonyms import Pseudonyms, key_beside
 from covidssl.runs import IfExists, RunFolder, look_at_run
 from covidssl.shipped import shipped
 from covidssl.training import StopSignals
+from covidssl.viewing import look_command
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +49,14 @@ class How:
         engine: where scans are answered.
         shard: answer its scans alone, into a folder of its own; None for all.
         retry_failed: read scans again that failed before, though nothing has changed.
+        tell: gets a word for the person who asks, which is kept nowhere; None: nobody asks.
     """
 
     device: str = "auto"
     engine: Engine = Engine()
     shard: Shard | None = None
     retry_failed: bool = False
+    tell: Callable[[str], None] | None = None
 
 
 def main(
@@ -83,11 +87,17 @@ def main(
     with RunFolder(folder, "predict", config, if_exists, may_change=True) as run:
         _note(run, begun)
         entries = _answer(begun, how)
-        return _finish(run, begun, entries)
+        unanswered = _finish(run, begun, entries)
+    _tell_how_to_look(how.tell, folder, config, begun.sought, entries)
+    return unanswered
 
 
 def join(
-    config: PredictConfig, models: Path | Sequence[Path], inputs: Sequence[Path], out: Path
+    config: PredictConfig,
+    models: Path | Sequence[Path],
+    inputs: Sequence[Path],
+    out: Path,
+    tell: Callable[[str], None] | None = None,
 ) -> int:
     """Make one table of all shards of `out`; given as the shards were.
 
@@ -116,7 +126,9 @@ def join(
         link_shards(out, [entry.scan for entry in entries])
         Journal(out, entries).close()
         write_tables(out, entries, begun.sought.passed_over)
-        return _finish(run, begun, entries)
+        unanswered = _finish(run, begun, entries)
+    _tell_how_to_look(tell, out, config, begun.sought, entries)
+    return unanswered
 
 
 def dry_run(
@@ -232,13 +244,15 @@ def _differing(before: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
 def _note(run: RunFolder, begun: _Begun) -> None:
     data = _data(begun.predictor, begun.ids)
     run.note(data=data, device=str(begun.predictor.model.device))
+    for text in begun.predictor.notes:
+        log.info("%s", text)
 
 
 def _answer(begun: _Begun, how: How) -> list[Entry]:
     job, predictor = begun.job, begun.predictor
     with Books(job.out, begun.sought, how.retry_failed) as books, StopSignals() as signals:
         count, done = len(books.order), len(books.entries)
-        log.info("%d scans, %d of them done", count, done)
+        log.info("%s, %d of them done", counted(count, "scan"), done)
         try:
             new = answered(books.todo, job, predictor, how.engine, lambda: bool(signals.caught))
             for written in track(new, "predicting", count, done, books.told):
@@ -253,7 +267,7 @@ def _answer(begun: _Begun, how: How) -> list[Entry]:
 def _finish(run: RunFolder, begun: _Begun, entries: Sequence[Entry]) -> int:
     sought, predictor = begun.sought, begun.predictor
     counts, reasons = counts_of(entries, sought.passed_over), reasons_of(entries)
-    told = {"reasons": reasons, "ignored": sought.ignored}
+    told = {"reasons": reasons, "ignored": sought.ignored, "notes": list(predictor.notes)}
     write_run(run.path, predictor.models, predictor.plan, counts, told)
     stamps = "".join(sorted(entry.stamp for entry in entries))
     run.note(data={"inputs": hashlib.sha256(stamps.encode()).hexdigest()}, summary=counts)
@@ -261,6 +275,21 @@ def _finish(run: RunFolder, begun: _Begun, entries: Sequence[Entry]) -> int:
         log.info("%s", line)
     log.info("Why, scan by scan: predictions.csv. A page of it: covidssl report.")
     return unanswered(counts)
+
+
+def _tell_how_to_look(
+    tell: Callable[[str], None] | None,
+    out: Path,
+    config: PredictConfig,
+    sought: Sought,
+    entries: Sequence[Entry],
+) -> None:
+    # The command names the scan's place, which hidden paths must not give away.
+    if tell is None or config.hash_paths:
+        return
+    command = look_command(out, sought.scans, entries, Reading(config.pixels, config.policy))
+    if command:
+        tell(f"To look at a scan and its map: {command}")
 
 
 def _lines(found: Estimate) -> list[str]:
@@ -273,7 +302,7 @@ def _lines(found: Estimate) -> list[str]:
     lines.append(f"to answer: {found.to_answer}")
     if found.seconds is not None and found.disk_bytes is not None:
         time = timedelta(seconds=round(found.seconds))
-        lines.append(f"time, from {found.tried} scans tried: {time}")
+        lines.append(f"time, from {counted(found.tried, 'scan')} tried: {time}")
         size, free = size_in_words(found.disk_bytes), size_in_words(found.free_bytes)
         lines.append(f"disk: {size} of {free} free")
         if found.disk_bytes > found.free_bytes:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from covidssl.config import load_config
+from covidssl.counting import counted
 from covidssl.errors import UsageError
 from covidssl.experiments import PrepareConfig
 from covidssl.files import size_in_words
 from covidssl.io import Found, find_scans
-from covidssl.manifest import STATUSES
+from covidssl.manifest import NAME as MANIFEST
+from covidssl.manifest import STATUSES, USED
 from covidssl.preparing import Engine, Estimate, Job, StoreOptions, StoreWriter, estimated
 from covidssl.preparing.writer import fill
 from covidssl.progress import track
@@ -79,7 +81,15 @@ def main(
                 "files ignored": sum(found.ignored.values()),
             },
         )
+        if not usable(counts):
+            table = out / MANIFEST
+            log.error("%s: not one scan can be used. Why, scan by scan, stands in %s.", out, table)
     return counts
+
+
+def usable(counts: Mapping[str, int]) -> int:
+    """How many scans of these can be learnt from."""
+    return sum(counts.get(status, 0) for status in USED)
 
 
 def dry_run(
@@ -108,9 +118,8 @@ def _lines(found: Estimate) -> list[str]:
         lines.append(f"prepared already: {found.there}")
     lines.append(f"to read: {found.to_read}")
     if found.seconds is not None and found.disk_bytes is not None:
-        lines.append(
-            f"time, from {found.tried} scans read: {timedelta(seconds=round(found.seconds))}"
-        )
+        time = timedelta(seconds=round(found.seconds))
+        lines.append(f"time, from {counted(found.tried, 'scan')} read: {time}")
         size, free = size_in_words(found.disk_bytes), size_in_words(found.free_bytes)
         lines.append(f"disk: {size} of {free} free")
         if found.disk_bytes > found.free_bytes:
@@ -148,7 +157,7 @@ def _on(flag: bool) -> str:
 def _found(config: PrepareConfig, inputs: Sequence[Path], ids: Pseudonyms) -> Found:
     found = find_scans(inputs, ids if config.hash_paths else None)
     for suffix, count in found.ignored.items():
-        log.info("%d files '%s' are no CT and were ignored.", count, suffix)
+        log.info("Ignored, since they are no CT: %s '%s'.", counted(count, "file"), suffix)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch.utils.tensorboard import SummaryWriter
 
 from covidssl.clean_slices import stored_pictures
+from covidssl.counting import counted
 from covidssl.experiments import PretrainConfig
 from covidssl.learning import Learning, Notes, Together, last_tenth, learn
 from covidssl.pack import Pack
@@ -66,7 +67,8 @@ def main(
     """
     store = opened(data)
     if isinstance(store, Store) and store.missing:
-        log.warning("%d scans of the store are missing; the others are taken.", len(store.missing))
+        missing = counted(len(store.missing), "scan")
+        log.warning("Missing in the store: %s; the others are taken.", missing)
     slices = stored_pictures(store, config.frame)
     fabric = make_fabric(device, config.training.precision)
     config = fabric.broadcast(config)  # its batch may have been fitted to memory, by the first one

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from covidssl.counting import counted
 from covidssl.errors import DataError, UsageError
 from covidssl.evaluation.cautions import ON_LEARNT
 from covidssl.files import read_csv
@@ -275,8 +276,9 @@ def _same_scans(first: Evaluated, other: Evaluated) -> None:
         differ = [scan for scan, a, b in zip(first.scans, ours, theirs, strict=True) if a != b]
         if differ:
             raise DataError(
-                f"{first.name} and {other.name} give {len(differ)} scans another {what}, "
-                f"{_few(differ)}. Evaluate both on the same table, with the same run_length."
+                f"{first.name} and {other.name} give {counted(len(differ), 'scan')} another "
+                f"{what}, {_few(differ)}. Evaluate both on the same table, with the same "
+                f"run_length."
             )
 
 

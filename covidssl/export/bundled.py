@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from covidssl.counting import counted
 from covidssl.errors import DataError, ScanError
 from covidssl.export.scorer import Scorer, built_classifier, levels_of
 from covidssl.files import write_csv
@@ -79,7 +80,8 @@ class ScanEvaluator:
         rows = [self._row(one) for one in self.dataloader]
         write_csv(self.out, COLUMNS, rows)
         failed = sum("problem" in row for row in rows)
-        log.info("%s: %d scans, %d of them could not be used", self.out.name, len(rows), failed)
+        told = counted(len(rows), "scan")
+        log.info("%s: %s, %d of them could not be used", self.out.name, told, failed)
 
     @torch.no_grad()
     def _row(self, one: Mapping[str, Any]) -> dict[str, object]:

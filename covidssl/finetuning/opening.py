@@ -147,6 +147,11 @@ def _initial(path: Path | None, start: Start, config: FinetuneConfig) -> Model |
             f"({model.card.head.attention_features} attention features), and the configuration's "
             f"is {config.head.kind} ({config.head.attention_features}). Set head to the model's."
         )
-    must_agree(path, "frame", start.frame, model.card.frame)
-    must_agree(path, "encoder", start.encoder.plan, model.card.encoder)
+    must_agree(
+        path,
+        {
+            "frame": (start.frame, model.card.frame),
+            "encoder": (start.encoder.plan, model.card.encoder),
+        },
+    )
     return model

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covidssl.answers import Outcome
+from covidssl.counting import counted
 from covidssl.files import write_json
 from covidssl.inference.journal import ANSWERED, Entry
 from covidssl.inference.schema import NAME
@@ -48,7 +49,7 @@ def write_run(
         models: that answered; the first one's card is `model`.
         plan: how.
         counts: as of `counts_of`.
-        told: further entries: `reasons`, `ignored`.
+        told: further entries: `reasons`, `ignored`, `notes`.
 
     Raises:
         CovidsslError: when the disk is full.
@@ -72,7 +73,7 @@ def write_run(
 def summary(counts: Mapping[str, int], reasons: Mapping[str, int]) -> list[str]:
     """How a run came out, in lines for a person."""
     told = ", ".join(f"{counts[str(one)]} {one}" for one in Outcome)
-    lines = [f"{counts['scans']} scans: {told}"]
+    lines = [f"{counted(counts['scans'], 'scan')}: {told}"]
     if counts["passed_over"]:
         lines[0] += f"; {counts['passed_over']} series passed over"
     if reasons:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     "scan", "outcome", "reason_codes", "reasons", "probability", "probability_low",
     "probability_high", "label", "lesion_percent", "lesion_ml", "lung_ml", "right_percent",
-    "left_percent", "distance", "patient", "series", "answer",
+    "left_percent", "distance", "patient", "series", "answer", "lesion_map",
+    "evidence_map",
 )  # fmt: skip
 TABLE, PARQUET = "predictions.csv", "predictions.parquet"
 PASSED_OVER, TIMINGS = "passed_over.csv", "timings.csv"
@@ -79,6 +80,8 @@ def _row(answer: Answer) -> dict[str, Any]:
         "patient": answer.patient or None,
         "series": answer.series or None,
         "answer": answer_path(answer.scan),
+        "lesion_map": answer.files.get("lesion_map"),
+        "evidence_map": answer.files.get("evidence_map"),
     }
 
 

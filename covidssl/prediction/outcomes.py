@@ -30,8 +30,8 @@ WARNED: Mapping[str, str] = {
     "sixteen_bit": "a 16-bit picture was scaled to 8 bits",
     "slab": "the scan is lower than half of an adult's lungs",
     "thick_slices": "slices are more than 5 mm apart",
-    "through_window": "HU reached a network of windowed grey values through its window, and it is "
-    "not known to have learnt from HU",
+    "through_window": "HU reached a classifier of windowed grey values through its window, and it "
+    "is not known to have learnt from HU",
     "tiff_pages": "pages of a TIFF were taken for slices",
     "unlike_training": "further from the training scans than the model's limit",
 }

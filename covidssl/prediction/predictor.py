@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from covidssl.answers import Answer, Outcome, Reason
 from covidssl.errors import ScanError
+from covidssl.hounsfield import Pixels
 from covidssl.lesion_model import NO_CLASSIFIER, Answering
 from covidssl.lungs import segment_lungs
 from covidssl.maps import ScanMaps, maps_of
@@ -75,12 +76,26 @@ class Predictor:
             Member(one, backend_of(one, plan)) for one in models if isinstance(one, Model)
         )
         kinds = (frozenset(model.card.pixel_kinds) for model in models)
-        self._learnt_from = frozenset.intersection(*kinds)
+        # Of a network alone it is so with every scan in HU: `notes` say it once, of the model.
+        alone = not self._members
+        self._learnt_from = frozenset(Pixels) if alone else frozenset.intersection(*kinds)
 
     @property
     def model(self) -> Answering:
         """The first model, whose card says how scans are cut and what the classes are called."""
         return self.models[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What holds of every answer because of the model, and is no reason beside a scan."""
+        frame = self.model.card.frame
+        if self._members or frame.pixels is not Pixels.WINDOWED:
+            return ()
+        low, high = frame.window_hu
+        return (
+            f"The model learnt from windowed grey values: scans in HU are shown to it through "
+            f"{low:g} to {high:g} HU.",
+        )
 
     @property
     def sha256(self) -> str:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from covidssl import qc
+from covidssl.counting import counted
 from covidssl.errors import DataError, UsageError
 from covidssl.files import write_json
 from covidssl.io import Choice, Policy, ScanFiles, choose_series
@@ -136,7 +137,7 @@ class StoreWriter:
         folder, options = self.job.folder, self.job.options
         absent = [name for name in self.plan.keys if name not in self.records]
         if absent:
-            raise DataError(f"{folder.name}: {len(absent)} scans are not prepared yet.")
+            raise DataError(f"{folder.name}: not prepared yet: {counted(len(absent), 'scan')}.")
         if self._journal is not None:
             self._journal.close()  # where it is open, some systems cannot replace it
         self._refuse_changed()
@@ -179,8 +180,9 @@ class StoreWriter:
             del self.records[name]
         rewrite_journal(folder, self.records.values())
         raise DataError(
-            f"{folder.name}: {len(changed)} scans were changed while it was prepared, such as "
-            f"'{changed[0]}'. Let one process alone write into the folder, and go on with --resume."
+            f"{folder.name}: while it was prepared, another process changed "
+            f"{counted(len(changed), 'scan')}, such as '{changed[0]}'. Let one process alone write "
+            f"into the folder, and go on with --resume."
         )
 
 

@@ -67,6 +67,7 @@ _LESIONS = "covidssl-lesions-1"
 
 _MOST_JSON = 1_000_000
 _FAULTS_NAMED = 10
+_NOTES_SHOWN = 5
 # What Pillow raises over bytes that are no picture, or not all of one.
 _NO_PICTURE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error,
                Image.DecompressionBombError)  # fmt: skip
@@ -74,6 +75,7 @@ _NO_PICTURE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.er
 
 class _Run(BaseModel):
     model: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
 
 
 class _Read(NamedTuple):
@@ -114,9 +116,18 @@ def predicted(folder: Path) -> list[Block]:
     return [
         Facts(_facts(list(read.answers.values()), mapped)),
         *([Note(NO_PROBABILITY)] if mapped else []),
+        *map(Note, _notes(folder)),
         *_told(faults),
         Scans(by_outcome, cards, opened, len(stems) - len(cards), *(_MAPPED if mapped else ())),
     ]
+
+
+def _notes(folder: Path) -> tuple[str, ...]:
+    """What holds of all answers because of the model, as `run.json` says."""
+    try:
+        return read_json(folder / "run.json", _Run).notes[:_NOTES_SHOWN]
+    except UnreadError:
+        return ()
 
 
 def gives_lesions_alone(folder: Path) -> bool:

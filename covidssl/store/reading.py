@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from covidssl.errors import DataError
 from covidssl.hounsfield import Pixels
-from covidssl.manifest import ManifestRow
+from covidssl.manifest import NAME as MANIFEST
+from covidssl.manifest import STATUSES, ManifestRow
 from covidssl.store.index import StoredSlice
 from covidssl.store.opening import Contents, Rows, contents_of
 from covidssl.store.places import Place, place_of, renewed
@@ -91,16 +92,28 @@ class Store:
         """The one kind of pixel that the store holds.
 
         Raises:
-            DataError: when it holds both kinds: choose with `of_kind`.
+            DataError: when it holds both kinds: choose with `of_kind`; when it holds no slice.
         """
         kinds = sorted(self.slices.kinds()) if len(self.slices) else []
         if len(kinds) != 1:
-            held = " and ".join(kinds) if kinds else "no slices at all"
             raise DataError(
-                f"{self.folder.name}: holds {held}; training needs one kind of pixel. "
-                f"Prepare the scans of each kind into a store of their own."
+                f"{self.folder.name}: holds {' and '.join(kinds)}; training needs one kind of "
+                f"pixel. Prepare the scans of each kind into a store of their own."
+                if kinds
+                else self.why_empty()
             )
         return kinds[0]
+
+    def why_empty(self) -> str:
+        """What is to be said of a store without a slice: what became of its scans, and where."""
+        counts = Counter(row.status for row in self.manifest)
+        told = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
+        thin = "dropped" in counts
+        return (
+            f"{self.folder}: not one scan of this store can be used ({told or 'none was found'}). "
+            f"Why, scan by scan, stands in {self.folder / MANIFEST}."
+            f"{' Dropped scans show too little lung: min_lung_share is the least.' if thin else ''}"
+        )
 
     @property
     def slices_dropped(self) -> int:

@@ -159,7 +159,7 @@ def test_another_class_of_the_same_scan_is_refused(tmp_path: Path) -> None:
     target[3] = 1 - target[3]
     other = replace(judged, target=target)
     paths = [folder_of(tmp_path / "a", judged), folder_of(tmp_path / "b", other)]
-    with pytest.raises(DataError, match=r"give 1 scans another class, first: 003\.png"):
+    with pytest.raises(DataError, match=r"give 1 scan another class, first: 003\.png"):
         read_evaluated(paths)
 
 

@@ -113,7 +113,7 @@ def test_models_genesis_says_its_window_and_warns_of_another(
     assert "through the window -1000 to 1000" in (tmp_path / "out" / "encoder.md").read_text()
     volume = {"size": 32, "depth": 16, "pixels": "hu"}
     start_from(tmp_path / "out", Frame.model_validate(volume), None, 0)
-    assert "--set frame.window_hu=[-1000.0, 1000.0]" in caplog.text
+    assert "--set 'frame.window_hu=[-1000.0, 1000.0]'" in caplog.text
     caplog.clear()
     same = Frame.model_validate(volume | {"window_hu": (-1000.0, 1000.0)})
     start_from(tmp_path / "out", same, None, 0)

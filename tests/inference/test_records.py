@@ -51,6 +51,9 @@ def test_a_scan_has_its_row_its_answer_and_its_products(
         assert (answer.scan, str(answer.outcome)) == (name, row["outcome"])
         assert f"{answer.probability:.6f}" == row["probability"]
         assert answer.files
+        for kind in ("lesion_map", "evidence_map"):
+            assert row[kind] == answer.files.get(kind, "")
+        assert (out / row["evidence_map"]).is_file()
         for path in answer.files.values():
             assert (out / path).stat().st_size > 0
             assert Path(path).name.startswith(stem_of(name))
@@ -85,6 +88,7 @@ FULL = Answer(
     burden=Burden(both=LungBurden(percent=12.34567, lesion_ml=500.04, lung_ml=4000.0),
                   right=LungBurden(percent=20.0), left=LungBurden(percent=5.0)),
     slices=(SliceSaid(slice=3, probability=0.5, weight=1.0),), distance=1.23456,
+    files={"lesion_map": "maps/a-lesions.nii.gz"},
 )  # fmt: skip
 
 
@@ -110,6 +114,9 @@ def test_numbers_are_numbers_in_parquet_and_of_fixed_digits_in_the_table(tmp_pat
     assert typed["probability"] == FULL.probability
     assert typed["reason_codes"] == ["slab", "slab"]
     assert empty["probability"] is None
+    assert (first["lesion_map"], first["evidence_map"]) == ("maps/a-lesions.nii.gz", "")
+    assert (second["lesion_map"], second["evidence_map"]) == ("", "")
+    assert (typed["lesion_map"], typed["evidence_map"]) == ("maps/a-lesions.nii.gz", None)
     schema = pyarrow.parquet.read_schema(tmp_path / "predictions.parquet")
     assert tuple(schema.names) == COLUMNS
     assert schema.field("lesion_ml").type == pyarrow.float64()

@@ -11,10 +11,13 @@ import pytest
 import SimpleITK as sitk
 from typer.testing import CliRunner
 
+from covidssl.clean_slices import StoredFrames
 from covidssl.cli import app
 from covidssl.commands import prepare as verb
-from covidssl.errors import UsageError
+from covidssl.errors import DataError, UsageError
 from covidssl.experiments import PrepareConfig
+from covidssl.frames import Frame
+from covidssl.hounsfield import Pixels
 from covidssl.io import find_scans
 from covidssl.manifest import read_manifest
 from covidssl.preparing import Job, StoreWriter, prepare_scan
@@ -180,6 +183,37 @@ def test_hidden_paths_are_in_no_file(source: Path, tmp_path: Path) -> None:
             for name in (b"two.nii", b"broken", b"scan.nii", str(tmp_path).encode()):
                 assert name not in path.read_bytes(), path.name
     assert len(Store.open(tmp_path / "out").slices) == 13
+
+
+def test_a_store_without_a_usable_scan_stays_and_is_told_wherever_it_is_given(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.nii.gz").write_bytes(b"no scan")
+    (tmp_path / "in" / "empty.dcm").write_bytes(b"")
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["prepare", str(tmp_path / "in"), "-o", str(out)])
+    assert done.exit_code == 1
+    assert done.stdout == f"{out}: 0 ok, 0 warned, 0 dropped, 2 failed\n"
+    assert f"{out}: not one scan can be used." in caplog.text
+    assert json.loads((out / "record.json").read_text())["status"] == "done"
+    assert (out / "qc.html").is_file()
+    for given in (["preview", str(out)], ["pretrain", "--data", str(out)]):
+        done = CliRunner().invoke(app, [*given, "-o", str(tmp_path / "look")])
+        assert isinstance(done.exception, DataError)
+        said = str(done.exception)
+        assert "not one scan of this store can be used (2 failed)" in said
+        assert f"stands in {out / 'manifest.csv'}" in said
+        assert "min_lung_share" not in said
+        assert not (tmp_path / "look").exists()
+
+
+def test_a_store_of_dropped_scans_names_the_least_share_of_lung(tmp_path: Path) -> None:
+    lps_nifti(tmp_path / "in" / "chest.nii.gz", chest_hu(2, EDGE, seed=2))
+    counts = verb.main(PrepareConfig(min_lung_share=0.9), [tmp_path / "in"], tmp_path / "out")
+    assert verb.usable(counts) == 0
+    with pytest.raises(DataError, match=r"\(.*dropped.*min_lung_share is the least"):
+        StoredFrames(Store.open(tmp_path / "out"), Frame(pixels=Pixels.HU))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

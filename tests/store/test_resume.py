@@ -216,7 +216,7 @@ def test_a_group_that_another_process_changed_meanwhile_is_not_listed(
     group = tmp_path / "out" / group_of("two.nii")
     shutil.rmtree(group)
     shutil.copytree(tmp_path / "other" / group_of("two.nii"), group)
-    with pytest.raises(DataError, match=r"1 scans were changed .* 'two\.nii'"):
+    with pytest.raises(DataError, match=r"another process changed 1 scan, .* 'two\.nii'"):
         writer.finish()
     assert todo(source, tmp_path / "out") == ["two.nii"]
     store = prepare(source, tmp_path / "out", resume=True)
