@@ -10,9 +10,12 @@
 #   make fuzz [N=200000]             broken files of every format, over all readers
 #   make docker-steps                the Dockerfile's steps in a clean folder, without Docker
 # The studies, on real CT; they go on where they were, and DRY=1 says what is left and how long it takes:
-#   make reproduce DATA=../shared/data [SCALE=cpu|gpu] [RUNS=../covidssl-runs] [STAGE=pretrain-perlin]
-#   make label-efficiency scaling cross-site localise ablate shortcuts DATA=../shared/data
+#   make reproduce DATA=../shared/data [RUNS=../covidssl-runs] [STAGE='pretrain-*']
+#   make reproduce SCALE=gpu DATA=...      a larger network, on a machine with a GPU
+#   make ablate DATA=... [STAGE=noise]     so too: label-efficiency scaling cross-site shortcuts
+#   make localise DATA=...                 without stages
 #   make records                     tables and charts of docs/ from docs/records/
+#   make help                        says this
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,18 +31,21 @@ SCALE ?= cpu
 RUNS ?= ../covidssl-runs
 STAGE ?=
 DRY ?=
-STUDIES := label-efficiency scaling cross-site localise ablate shortcuts
+STUDIES := label-efficiency scaling cross-site ablate shortcuts
 # Tests in so many processes: one a processor, and no more than there is memory for.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 # A torch for CUDA brings its own; beside one for the CPU its interpreter tests the kernel.
 TRITON := triton==3.9.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check figures bench fuzz docker-steps reproduce $(STUDIES) records data-given system clean
+.PHONY: demo help test check figures bench fuzz docker-steps reproduce $(STUDIES) localise records data-given system clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.covidssl
 	$(BIN)/python -m pipelines.demo --out $(OUT) --device $(DEVICE) --dim $(DIM) $(if $(DATA),--data $(DATA))
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 test: check
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
@@ -78,12 +84,19 @@ $(VENV)/.covidssl-bench: pyproject.toml constraints.txt | system $(VENV)/bin/pyt
 	$(PIP) --editable '.[bench]'
 	@touch $@ $(VENV)/.covidssl
 
+RUN_STUDY = $(BIN)/python -m pipelines.$(1) --data $(DATA) --runs $(RUNS) \
+  $(if $(STAGE),--only '$(STAGE)') $(if $(DRY),--dry-run)
+
 reproduce: data-given $(VENV)/.covidssl
-	$(BIN)/python -m pipelines.reproduce_paper --data $(DATA) --runs $(RUNS) --scale $(SCALE) \
-	  $(if $(STAGE),--only $(STAGE)) $(if $(DRY),--dry-run)
+	$(if $(filter-out cpu gpu,$(SCALE)),$(error SCALE is cpu or gpu, and not '$(SCALE)'))
+	$(call RUN_STUDY,$(if $(filter gpu,$(SCALE)),reproduce_gpu all,reproduce_paper))
 
 $(STUDIES): data-given $(VENV)/.covidssl
-	$(BIN)/python -m pipelines.$(subst -,_,$@) --data $(DATA) --runs $(RUNS) $(if $(DRY),--dry-run)
+	$(call RUN_STUDY,$(subst -,_,$@))
+
+localise: data-given $(VENV)/.covidssl
+	$(if $(STAGE),$(error localise has no stages: leave STAGE out))
+	$(call RUN_STUDY,localise)
 
 records: $(VENV)/.covidssl
 	$(BIN)/python -m pipelines.remake

@@ -36,6 +36,7 @@ from pipelines.study.frozen import (
     Sources,
     answer_to,
     answer_unless_it_stands,
+    frames_now,
     frozen_features,
     hashes_of,
     left_of,
@@ -53,7 +54,7 @@ from pipelines.study.table_text import (
     p_text,
     range_text,
 )
-from pipelines.study.targets import SETS, WORDS, SetName, TargetSet, load_target
+from pipelines.study.targets import SETS, WORDS, SetName, Targets, TargetSet
 
 STUDY = "ablate"
 """Folder of its records."""
@@ -75,11 +76,13 @@ def main(
 ) -> None:
     """Pretrain every choice, and ask its frozen encoder."""
     wanted = [f"ablate-{one}-*" if one in FACTORS else one for one in only or []]
-    carry_out(stages(data, runs, records), runs, wanted, dry_run)
+    targets = Targets(data, runs, reads_sets=not dry_run)
+    carry_out(stages(data, runs, records, targets), runs, wanted, dry_run)
 
 
-def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
+def stages(data: Path, runs: Path, records: Path, targets: Targets | None = None) -> list[Stage]:
     """One stage a choice: its pretrainings, then what its encoders say."""
+    study, targets = records / STUDY, targets or Targets(data, runs)
     found = []
     for choice in CHOICES:
         each = _ASKING_MINUTES + (0 if choice.name == UNTRAINED else _LEARNING_MINUTES)
@@ -90,8 +93,8 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
                     f"{FACTORS[choice.factor].words}: {set_to(choice.keys) or choice.name}", _WORDS
                 ),
                 minutes=len(choice.seeds) * each,
-                left=partial(choice_left, choice, runs, records / STUDY),
-                run=partial(learn_and_ask, choice, data, runs, records / STUDY),
+                left=partial(choice_left, choice, runs, study, targets),
+                run=partial(learn_and_ask, choice, targets, runs, study),
             )
         )
     return found
@@ -110,9 +113,10 @@ def questions(choice: Choice) -> list[Question]:
     return [Question(name, "blocked", "plain", choice.name) for name in SETS]
 
 
-def choice_left(choice: Choice, runs: Path, study: Path) -> str:
+def choice_left(choice: Choice, runs: Path, study: Path, targets: Targets) -> str:
     """Why a choice is still to be pretrained or asked; empty where it was, as it is set now."""
-    return left_of(study, questions(choice), choice.made(runs), settings(choice, runs))
+    frames = frames_now(targets, choice.config().frame)
+    return left_of(study, questions(choice), choice.made(runs), settings(choice, runs), frames)
 
 
 def settings(choice: Choice, runs: Path) -> dict[str, object]:
@@ -126,17 +130,17 @@ def settings(choice: Choice, runs: Path) -> dict[str, object]:
     return found | {"set to": set_to(choice.keys), "default": set_to(default_values(choice))}
 
 
-def learn_and_ask(choice: Choice, data: Path, runs: Path, study: Path) -> None:
+def learn_and_ask(choice: Choice, targets: Targets, runs: Path, study: Path) -> None:
     """Pretrain a choice with each of its seeds, and probe all of them on both sets."""
     choice.learn(runs)
     for question in questions(choice):
-        ask(choice, question, data, runs, study)
+        ask(choice, question, targets, runs, study)
 
 
-def ask(choice: Choice, question: Question, data: Path, runs: Path, study: Path) -> None:
+def ask(choice: Choice, question: Question, targets: Targets, runs: Path, study: Path) -> None:
     """Probe every seed's encoder of a choice on one set, and record it; what stands is left."""
     name: SetName = next(one for one in SETS if one == question.set_name)
-    target = load_target(name, data, runs, frame=choice.config().frame)
+    target = targets.of(name, choice.config().frame)
     sources = Sources(hashes_of(choice.made(runs)), settings(choice, runs))
 
     def answers(seen: TargetSet) -> Answers:

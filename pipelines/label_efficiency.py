@@ -47,11 +47,13 @@ from pipelines.study.efficiency_tables import (
 )
 from pipelines.study.frozen import (
     Answers,
+    FramesNow,
     Made,
     Question,
     Sources,
     answer_unless_it_stands,
     fit_of,
+    frames_now,
     hashes_of,
     left_of,
     made_of,
@@ -61,7 +63,7 @@ from pipelines.study.frozen import (
 from pipelines.study.grid import cells_of
 from pipelines.study.records import Cell
 from pipelines.study.stages import Stage
-from pipelines.study.targets import SETS, VIEWS, TargetSet, View, load_target
+from pipelines.study.targets import SETS, VIEWS, Targets, TargetSet, View
 
 log = logging.getLogger(__name__)
 
@@ -93,20 +95,22 @@ def main(
     only: Only = None,
 ) -> None:
     """Probe every arm at every share of the labels, and draw the curves."""
-    carry_out(stages(data, runs, records), runs, only or [], dry_run)
+    targets = Targets(data, runs, reads_sets=not dry_run)
+    carry_out(stages(data, runs, records, targets), runs, only or [], dry_run)
     if not dry_run:
         draw(records, images)
 
 
-def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
+def stages(data: Path, runs: Path, records: Path, targets: Targets | None = None) -> list[Stage]:
     """One an arm; the encoders are made by the reproduction of the paper."""
+    study, targets = records / STUDY, targets or Targets(data, runs)
     return [
         Stage(
             name=f"label-efficiency-{arm.replace(' ', '-')}",
             what=f"{in_words(arm)}: {len(FRACTIONS)} shares of the labels, both sets and views",
             minutes=_TREES_MINUTES if arm == THUMBNAIL else _PROBES_MINUTES,
-            left=partial(arm_left, records / STUDY, runs, arm),
-            run=partial(ask_arm, arm, data, runs, records / STUDY),
+            left=partial(arm_left, study, runs, arm, frames_now(targets)),
+            run=partial(ask_arm, arm, targets, runs, study),
         )
         for arm in ARMS
     ]
@@ -153,15 +157,15 @@ def cells(protocol: str) -> list[Cell]:
     return [*cells_of(protocol, few, FEW_DRAWS), *cells_of(protocol, more, DRAWS)]
 
 
-def arm_left(study: Path, runs: Path, arm: str) -> str:
+def arm_left(study: Path, runs: Path, arm: str, frames: FramesNow) -> str:
     """Why an arm is still to be asked; empty where it was, by this encoder and of these shares."""
     made = made_of(runs, arm)
     if reason := next((why for one in made if (why := one.left())), ""):
         return f"first pipelines.reproduce_paper --only pretrain-{arm}: {reason}"
-    return left_of(study, questions(arm), made, _settings(runs, arm))
+    return left_of(study, questions(arm), made, _settings(runs, arm), frames)
 
 
-def ask_arm(arm: str, data: Path, runs: Path, study: Path) -> None:
+def ask_arm(arm: str, targets: Targets, runs: Path, study: Path) -> None:
     """Ask one arm about both sets under both views, and record what it says; what stands is left.
 
     Raises:
@@ -171,7 +175,7 @@ def ask_arm(arm: str, data: Path, runs: Path, study: Path) -> None:
     must_be_made(made, arm)
     sources = Sources(hashes_of(made), _settings(runs, arm))
     for name in SETS:
-        target = load_target(name, data, runs)
+        target = targets.of(name)
         for question in questions(arm):
             if question.set_name != name:
                 continue

@@ -14,8 +14,9 @@ into RUNS alone. `docs/localisation.md` is remade from the records.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
@@ -24,9 +25,9 @@ from covidssl.clean_slices import StoredPictures, open_slices, stored_pictures
 from covidssl.errors import UsageError
 from covidssl.files import write_bytes, write_json
 from covidssl.frames import Frame
-from covidssl.maps.lesion import lesion_scores
+from covidssl.maps.lesion import Looked, lesion_scores
 from covidssl.networks.unet import RestorationUNet
-from covidssl.weights import EncoderCard, load_restoration
+from covidssl.weights import load_restoration
 from pipelines.localising.cases import DESIGN_CASES, TEST_CASES, Case, looked_at, read_localised
 from pipelines.localising.judging import Bar, bar_of, judged, rows_of_case
 from pipelines.localising.pictures import sheet
@@ -46,6 +47,7 @@ from pipelines.study.pretraining import (
     pretrain_config,
     run_folder,
     store_folder,
+    what_differs,
 )
 
 __all__ = ["blocks", "main", "table"]
@@ -81,36 +83,64 @@ def main(  # noqa: PLR0913 -- the options of a command
         typer.echo(_left(runs, pretrained))
         return
     given = dict(map(_parted, pretrained)) if pretrained else _of_the_reproduction(runs, store)
-    networks = {name: _opened(name, run) for name, run in given.items()}
+    slices = open_slices(store)
+    networks = {name: _opened(name, run, slices.fingerprint) for name, run in given.items()}
     numbers = DESIGN_CASES if design_only else tuple(sorted(DESIGN_CASES + TEST_CASES))
-    first = next(iter(networks.values()))[1].frame
-    opened, rivals = open_slices(store), dict[str, dict[str, Any]]()
-    for name, (network, card, run) in networks.items():
-        frame = _frame(card, first, run)
+    frame = _frame(networks)
+    desk = _laid_out(folder, numbers, stored_pictures(slices, frame), frame)
+    bars = {number: asked.bar for number, asked in desk.asked.items()}
+    write_json(out / f"{RIVALS}.json", rivals_record(_rivals(desk), bars, slices.fingerprint))
+    for name, (network, _, run) in networks.items():
         began = time.monotonic()
-        pictures = stored_pictures(opened, frame)
-        cases = {number: read_localised(folder, number, frame) for number in numbers}
-        bars = {number: bar_of(case, looked_at(case, frame)) for number, case in cases.items()}
-        drawn = draw_on(pictures, kept_apart(pictures), frame)
-        if not rivals:
-            rivals = _rivals(pictures, cases, bars, drawn)
-            write_json(out / f"{RIVALS}.json", rivals_record(rivals, bars, opened.fingerprint))
-        found = _network(network, frame, cases, bars, drawn)
-        for number, case in cases.items():
-            _show(network, case, frame, runs / "localise" / name / f"case{number}.png")
+        found = _network(network, desk)
+        for number, asked in desk.asked.items():
+            write_bytes(
+                runs / "localise" / name / f"case{number}.png",
+                sheet(asked.case, asked.looked, network, lesion_scores(network, asked.looked)),
+            )
         minutes = (time.monotonic() - began) / 60
-        write_json(out / f"{name}.json", record(name, found, facts_of(run), minutes))
+        facts = facts_of(run, desk.pictures)
+        write_json(out / f"{name}.json", record(name, found, facts, minutes))
         typer.echo(f"{name}: {minutes:.1f} minutes")
     write_bytes(out.parents[1] / "images" / CHART, chart(out))
     typer.echo(table(out))
 
 
+class _Asked(NamedTuple):
+    """A case, as a network looks at it, and the bar on it."""
+
+    case: Case
+    looked: Looked
+    bar: Bar
+
+
+class _Desk(NamedTuple):
+    """What every network and rival is held against, made once."""
+
+    pictures: StoredPictures
+    asked: dict[int, _Asked]
+    drawn: Drawn
+
+
+def _laid_out(
+    folder: Path, numbers: Sequence[int], pictures: StoredPictures, frame: Frame
+) -> _Desk:
+    asked = {}
+    for number in numbers:
+        case = read_localised(folder, number, frame)
+        looked = looked_at(case, frame)
+        asked[number] = _Asked(case, looked, bar_of(case, looked))
+    return _Desk(pictures, asked, draw_on(pictures, kept_apart(pictures), frame))
+
+
 def _of_the_reproduction(runs: Path, store: Path) -> dict[str, Path]:
     """Our network, which must be there, and the DRAEM-like one, which is made where it is not."""
     ours = run_folder(runs, OURS)
-    if not is_done(ours):
+    config = pretrain_config(OURS)
+    if not is_done(ours, config, store):
+        reason = what_differs(ours, config, store) or "has not ended"
         raise UsageError(
-            f"{ours}: has not ended. Run `make reproduce STAGE=pretrain-{OURS}` first."
+            f"{ours}: {reason}. Run `make reproduce DATA=... STAGE=pretrain-{OURS}` first."
         )
     rival = run_folder(runs, DRAEM_LIKE)
     pretrain(pretrain_config(DRAEM_LIKE), store, rival)
@@ -133,57 +163,61 @@ def _parted(given: str) -> tuple[str, Path]:
     return name, Path(run)
 
 
-def _opened(name: str, run: Path) -> tuple[RestorationUNet, EncoderCard, Path]:
+class _Network(NamedTuple):
+    network: RestorationUNet
+    frame: Frame
+    run: Path
+
+
+def _opened(name: str, run: Path, fingerprint: str) -> _Network:
     file = run / _RESTORATION
     if not file.is_file():
         raise UsageError(f"--pretrained {name}: {file} is not there; has that run ended?")
-    return *load_restoration(file), run
-
-
-def _frame(card: EncoderCard, first: Frame | None, run: Path) -> Frame:
+    network, card = load_restoration(file)
     if card.frame is None or card.frame.depth is not None:
         raise UsageError(f"{run}: is no network of slices with a frame; pretrain one on slices.")
-    if card.frame != first:
-        raise UsageError(f"{run}: its frame differs from the first network's; run it by itself.")
-    return card.frame
+    if card.trained_on.data_fingerprint != fingerprint:
+        raise UsageError(
+            f"{run}: learnt from another store than the one given, so that nobody knows which "
+            f"slices it has seen. Give its own with --store."
+        )
+    return _Network(network, card.frame, run)
 
 
-def _rivals(
-    pictures: StoredPictures, cases: dict[int, Case], bars: dict[int, Bar], drawn: Drawn
-) -> dict[str, dict[str, Any]]:
+def _frame(networks: Mapping[str, _Network]) -> Frame:
+    """The one frame of all networks."""
+    first = next(iter(networks.values())).frame
+    other = next((name for name, one in networks.items() if one.frame != first), None)
+    if other is not None:
+        raise UsageError(
+            f"--pretrained {other}: its frame differs from the first network's; run it by itself."
+        )
+    return first
+
+
+def _rivals(desk: _Desk) -> dict[str, dict[str, Any]]:
     """What needs no restoration network, the bar among it."""
-    components = normal_components(pictures, kept_apart(pictures).learnt)
-    fixed = thresholds(rivals_of(drawn.looked, components), drawn)
+    components = normal_components(desk.pictures, kept_apart(desk.pictures).learnt)
+    fixed = thresholds(rivals_of(desk.drawn.looked, components), desk.drawn)
     found: dict[str, dict[str, Any]] = {BRIGHTNESS: judged(None)}
     found |= {name: judged(threshold) for name, threshold in fixed.items()}
-    for number, case in cases.items():
-        planes = rivals_of(looked_at(case, pictures.frame), components)
-        scores = {BRIGHTNESS: bars[number].score}
+    for number, (case, looked, bar) in desk.asked.items():
+        planes = rivals_of(looked, components)
+        scores = {BRIGHTNESS: bar.score}
         scores |= {name: case.placed(values) for name, values in planes.items()}
-        rows_of_case(found, number, scores, bars[number])
+        rows_of_case(found, number, scores, bar)
     return found
 
 
-def _network(
-    network: RestorationUNet,
-    frame: Frame,
-    cases: dict[int, Case],
-    bars: dict[int, Bar],
-    drawn: Drawn,
-) -> dict[str, dict[str, Any]]:
+def _network(network: RestorationUNet, desk: _Desk) -> dict[str, dict[str, Any]]:
     """Every score of a network on every case."""
-    fixed = thresholds(scores_of(network, drawn.looked), drawn)
+    fixed = thresholds(scores_of(network, desk.drawn.looked), desk.drawn)
     found = {name: judged(threshold) for name, threshold in fixed.items()}
-    for number, case in cases.items():
-        planes = scores_of(network, looked_at(case, frame))
+    for number, (case, looked, bar) in desk.asked.items():
+        planes = scores_of(network, looked)
         scores = {name: case.placed(values) for name, values in planes.items()}
-        rows_of_case(found, number, scores, bars[number])
+        rows_of_case(found, number, scores, bar)
     return found
-
-
-def _show(network: RestorationUNet, case: Case, frame: Frame, file: Path) -> None:
-    looked = looked_at(case, frame)
-    write_bytes(file, sheet(case, looked, network, lesion_scores(network, looked)))
 
 
 if __name__ == "__main__":

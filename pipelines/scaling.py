@@ -34,10 +34,12 @@ from pipelines.study.curve_chart import Drawn, Look, curve_figure
 from pipelines.study.documents import Block
 from pipelines.study.frozen import (
     Answers,
+    FramesNow,
     Made,
     Question,
     Sources,
     answer_unless_it_stands,
+    frames_now,
     frozen_features,
     hashes_of,
     left_of,
@@ -69,7 +71,7 @@ from pipelines.study.scores import PROBE
 from pipelines.study.stages import Stage
 from pipelines.study.subsets import prepare_subset
 from pipelines.study.table_text import fraction_text
-from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS, TargetSet, View, load_target
+from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS, Targets, TargetSet, View
 from pipelines.study.unlabelled import prepare_luna16
 
 log = logging.getLogger(__name__)
@@ -93,13 +95,15 @@ def main(
     only: Only = None,
 ) -> None:
     """Pretrain with fewer slices and fewer steps, probe what was learnt, and draw the curves."""
-    carry_out(stages(data, runs, records), runs, only or [], dry_run)
+    targets = Targets(data, runs, reads_sets=not dry_run)
+    carry_out(stages(data, runs, records, targets), runs, only or [], dry_run)
     if not dry_run:
         draw(records, images)
 
 
-def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
+def stages(data: Path, runs: Path, records: Path, targets: Targets | None = None) -> list[Stage]:
     """A pretraining a point and seed, then the probes of each point."""
+    study, targets = records / STUDY, targets or Targets(data, runs)
     found, shared = [], " (that of make reproduce)"
     for point in points():
         word = point.arm.replace(" ", "-")
@@ -120,8 +124,8 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
                 name=f"scaling-probe-{word}",
                 what=f"probes of {_words(point)}, both sets and views",
                 minutes=asking_minutes(point),
-                left=partial(asking_left, runs, point, records / STUDY),
-                run=partial(ask, data, runs, point, records / STUDY),
+                left=partial(asking_left, runs, point, study, frames_now(targets)),
+                run=partial(ask, targets, runs, point, study),
                 needs=tuple(trained),
             )
         )
@@ -175,18 +179,18 @@ def train(data: Path, runs: Path, point: Point, seed: int) -> None:
     pretrain(one.config, one.store, one.run)
 
 
-def asking_left(runs: Path, point: Point, study: Path) -> str:
+def asking_left(runs: Path, point: Point, study: Path, frames: FramesNow) -> str:
     """Why the probes of a point are still to do."""
-    return left_of(study, questions(point), made(runs, point), settings(point))
+    return left_of(study, questions(point), made(runs, point), settings(point), frames)
 
 
-def ask(data: Path, runs: Path, point: Point, study: Path) -> None:
+def ask(targets: Targets, runs: Path, point: Point, study: Path) -> None:
     """Probe the encoders of all seeds of a point, and record it; what stands is left."""
     encoders = made(runs, point)
     slices = [len(Store.open(one.store).slices) if point.steps else 0 for one in encoders]
     sources = Sources(hashes_of(encoders), {**settings(point), "slices": slices})
     for name in SETS:
-        target = load_target(name, data, runs)
+        target = targets.of(name)
         for view in VIEWS:
             asked = question(name, view, point.arm)
             answers = partial(_answers, runs, point, view)

@@ -11,28 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import nan
 from pathlib import Path
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from covidssl.audit.folds import Folds
 from covidssl.audit.seen import see
 from covidssl.audit.shortcuts import MODELS, features_of
-from covidssl.audit.trials import Trials
 from covidssl.datasets import LabelledScan, read_dataset
 from covidssl.errors import DataError
 from pipelines.study.arms import in_words
 from pipelines.study.command import RECORDS, Data, DryRun, Only, Records, Runs, carry_out
 from pipelines.study.documents import Block
-from pipelines.study.folds import SPLITS, Labels
+from pipelines.study.folds import SPLITS
 from pipelines.study.frozen import (
     TREES,
     Question,
     Sources,
     fit_of,
+    frames_now,
     frames_of,
     hashes_of,
     is_answered,
@@ -43,7 +40,6 @@ from pipelines.study.frozen import (
     settings_of,
 )
 from pipelines.study.grid import cells_of
-from pipelines.study.probes import Fit, Fitted
 from pipelines.study.shortcut_tables import (
     ARMS,
     FEATURES,
@@ -60,10 +56,11 @@ from pipelines.study.targets import (
     SETS,
     WORDS,
     SetName,
+    Targets,
     TargetSet,
-    load_target,
     seen_as,
 )
+from pipelines.study.trivial import audited
 
 COMMAND = "make shortcuts DATA=..."
 """What makes the records."""
@@ -85,13 +82,14 @@ def main(
     only: Only = None,
 ) -> None:
     """Ask trivial models and frozen encoders, under both splits."""
-    carry_out(stages(data, runs, records), runs, only or [], dry_run)
+    targets = Targets(data, runs, reads_sets=not dry_run)
+    carry_out(stages(data, runs, records, targets), runs, only or [], dry_run)
 
 
-def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
+def stages(data: Path, runs: Path, records: Path, targets: Targets | None = None) -> list[Stage]:
     """The trivial models of each set, then each arm on it under every view."""
-    study = records / STUDY
-    found = []
+    study, targets = records / STUDY, targets or Targets(data, runs)
+    frames, found = frames_now(targets), []
     for name in SETS:
         asked = features_questions(name)
         found.append(
@@ -99,21 +97,19 @@ def stages(data: Path, runs: Path, records: Path) -> list[Stage]:
                 name=f"shortcuts-features-{name}",
                 what=f"models that cannot know disease, {WORDS[name]}",
                 minutes=_MINUTES[name][0],
-                left=partial(left_of, study, asked, (), settings_of((), _ALL)),
-                run=partial(ask_features, name, data, runs, study),
+                left=partial(left_of, study, asked, (), settings_of((), _ALL), frames),
+                run=partial(ask_features, name, targets, runs, study),
             )
         )
         for arm in ARMS:
-            made = made_of(runs, arm)
+            made, asked = made_of(runs, arm), views_questions(name, arm)
             found.append(
                 Stage(
                     name=f"shortcuts-views-{name}-{arm.replace(' ', '-')}",
                     what=f"{in_words(arm)} on altered images, {WORDS[name]}",
                     minutes=_MINUTES[name][1],
-                    left=partial(
-                        left_of, study, views_questions(name, arm), made, settings_of(made, _ALL)
-                    ),
-                    run=partial(ask_views, name, arm, data, runs, study),
+                    left=partial(left_of, study, asked, made, settings_of(made, _ALL), frames),
+                    run=partial(ask_views, name, arm, targets, runs, study),
                 )
             )
     return found
@@ -139,9 +135,9 @@ def views_questions(name: SetName, arm: str) -> list[Question]:
     return [Question(name, split, view, arm) for view in views for split in SPLITS]
 
 
-def ask_features(name: SetName, data: Path, runs: Path, study: Path) -> None:
+def ask_features(name: SetName, targets: Targets, runs: Path, study: Path) -> None:
     """Train every trivial model under both splits, and record what it says; what stands is left."""
-    target = load_target(name, data, runs)
+    target = targets.of(name)
     seen = see(read_dataset(target.table, POSITIVE), 1, runs / "cache")
     must_be_alike(target, seen.scans)
     models = {model.key: model for model in MODELS}
@@ -153,12 +149,12 @@ def ask_features(name: SetName, data: Path, runs: Path, study: Path) -> None:
         features = features_of(seen, model.key)
         if features is None:
             raise DataError(f"{name}: all images are alike in what '{model.words}' sees.")
-        fit = trivial(np.asarray(features), model.nearest)
+        fit = audited(np.asarray(features), model.nearest)
         protocol = "nearest" if model.nearest else TREES
         record_answers(study, target, question, [(fit, cells_of(protocol, _ALL))], sources)
 
 
-def ask_views(name: SetName, arm: str, data: Path, runs: Path, study: Path) -> None:
+def ask_views(name: SetName, arm: str, targets: Targets, runs: Path, study: Path) -> None:
     """Ask one arm under every view and both splits, and record what it says; what stands is left.
 
     Raises:
@@ -166,7 +162,7 @@ def ask_views(name: SetName, arm: str, data: Path, runs: Path, study: Path) -> N
     """
     made = made_of(runs, arm)
     must_be_made(made, arm)
-    target = load_target(name, data, runs)
+    target = targets.of(name)
     sources = Sources(hashes_of(made), settings_of(made, _ALL))
     left = [
         question
@@ -179,20 +175,6 @@ def ask_views(name: SetName, arm: str, data: Path, runs: Path, study: Path) -> N
         for question in left:
             if question.view == view:
                 record_answers(study, seen, question, [(fit, cells_of(protocol, _ALL))], sources)
-
-
-def trivial(features: NDArray[np.floating], nearest: bool) -> Fit:
-    """One of the audit's models on its features (N, D) of the whole set; chooses nothing."""
-
-    def fit(target: TargetSet, labels: Labels) -> Fitted:
-        fold = np.full(len(target.target), -1, np.int64)
-        pairs = ((labels.all, labels.score),)
-        said = Trials(target.target, seed=0).one(
-            features, nearest, Folds("given", "one fold", pairs, fold)
-        )
-        return Fitted(said[labels.score], nan, "")
-
-    return fit
 
 
 def must_be_alike(target: TargetSet, scans: Sequence[LabelledScan]) -> None:

@@ -83,6 +83,8 @@ def best_threshold(score: Values, target: NDArray[np.bool_]) -> tuple[float, flo
     order = np.argsort(-score, kind="stable")
     hits = np.cumsum(target[order])
     dice = 2 * hits / (np.arange(1, len(order) + 1) + hits[-1])
+    # Equal scores are called together or not at all.
+    dice[:-1][np.diff(score[order]) == 0] = 0.0
     at = int(dice.argmax())
     below = float(score[order[min(at + 1, len(order) - 1)]])
     return (float(score[order[at]]) + below) / 2, float(dice[at])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from covidssl.clean_slices import StoredPictures
 from covidssl.config import load_config
 from covidssl.errors import DataError
 from covidssl.experiments import PretrainConfig
@@ -19,7 +20,7 @@ from pipelines.localising.cases import DESIGN_CASES, RUNS_OF_SLICES, TEST_CASES
 from pipelines.localising.judging import FAINT_FROM_HU, Bar, pixels_of
 from pipelines.localising.measuring import ROUNDS
 from pipelines.localising.scores import COMPONENTS, LESION_MAP
-from pipelines.localising.thresholds import DENSE_HU, DRAWS
+from pipelines.localising.thresholds import DENSE_HU, DRAWS, has_learnt_from
 
 FORMAT = "covidssl-localisation-1"
 PROTOCOL = (
@@ -30,20 +31,25 @@ PROTOCOL = (
     f"resamples of whole runs of neighbouring slices, {RUNS_OF_SLICES} a scan; the scan is one "
     "patient, and the interval says nothing of others. The threshold is the one of the highest "
     "Dice on pseudo-lesions of preset covid, "
-    f"{DRAWS} draws on each LUNA16 slice that every watched pretraining holds out, of which the "
-    f"part denser than {DENSE_HU:g} HU counts, since the annotation marks dense parts. What counts "
-    "as dense was chosen by what is marked on cases 1 and 3, so that these labels have a part in "
+    f"{DRAWS} draws on each LUNA16 slice that a watched pretraining holds out; a network that was "
+    "not watched has learnt from these slices too, with other lesions on them, and its record says "
+    f"so. The part denser than {DENSE_HU:g} HU counts, since the annotation marks dense parts. "
+    "What counts as dense was chosen by cases 1 and 3, so that these labels have a part in "
     f"the threshold; those of cases {', '.join(map(str, TEST_CASES))} have none. Faint ground "
     "glass, which the annotation leaves out: unmarked lung of "
     f"{FAINT_FROM_HU:g} to {DENSE_HU:g} HU in patches wider than {THICK_MM:g} mm. Lesion map: what "
     "the network takes off plus density above 0.3 of the way from lung to tissue, smoothed by "
-    f"{SMOOTHED_MM:g} mm. PCA: {COMPONENTS} components of the slices that are learnt from."
+    f"{SMOOTHED_MM:g} mm. PCA: {COMPONENTS} components of the other slices."
 )
 _PACKAGES = ("covidssl", "torch", "monai", "scikit-learn", "scipy", "numpy", "nibabel")
 
 
-def facts_of(run: Path) -> dict[str, Any]:
+def facts_of(run: Path, pictures: StoredPictures) -> dict[str, Any]:
     """The facts of a pretraining: seed, steps, configuration, commit, minutes, weights.
+
+    Args:
+        run: its folder.
+        pictures: of the store that it learnt from.
 
     Raises:
         DataError: when the folder is not that of a pretraining which ended.
@@ -63,6 +69,7 @@ def facts_of(run: Path) -> dict[str, Any]:
         "seed": config.seed,
         "steps": card["trained_on"]["steps"],
         "slices": card["trained_on"]["pictures"],
+        "learnt_from_threshold_slices": has_learnt_from(pictures, config.quality),
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "weights_sha256": card["sha256"],
         "git_commit": held["git"]["commit"] if held.get("git") else None,

@@ -12,7 +12,7 @@ from covidssl.errors import DataError
 from covidssl.figures.style import PALETTE, QUIET, STYLE, canvas, png
 from covidssl.metrics import Estimate
 from pipelines.localising.cases import DESIGN_CASES, TEST_CASES
-from pipelines.localising.scores import BRIGHTNESS, LESION_MAP
+from pipelines.localising.scores import BRIGHTNESS, DENSITY, LESION_MAP, REMOVED
 from pipelines.study.documents import Block
 from pipelines.study.table_text import difference_text, estimate_text, value_text
 
@@ -20,8 +20,12 @@ RIVALS = "rivals"
 CASES = (*DESIGN_CASES[:2], *TEST_CASES)
 """Those with enough marked; case 6 has hardly anything."""
 
+APART = TEST_CASES[1:]
+"""Test cases whose patient is no design case's; case 2 (test) looks like case 3 (design)."""
+
 _NOT_MEASURED = "not measured"
 _LEAST = (0.6, 0.5)
+_LEARNT = {True: "yes", False: "no", None: "not known"}
 _CHARTED = (BRIGHTNESS, "density alone", "removal alone", LESION_MAP)
 
 
@@ -156,8 +160,8 @@ def _facts(held: dict[str, dict[str, Any]]) -> str:
         "**The networks**",
         "",
         "| name | pseudo-lesions | seed | steps | minutes | threshold of the lesion map "
-        "| above it in case 6 | weights |",
-        "|---|---|---|---|---|---|---|---|",
+        "| set on slices that it learnt from | above it in case 6 | weights |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in held.items():
         if name == RIVALS:
@@ -171,6 +175,7 @@ def _facts(held: dict[str, dict[str, Any]]) -> str:
             facts["steps"],
             facts["minutes"],
             value_text(one["threshold"]),
+            _LEARNT[facts.get("learnt_from_threshold_slices")],
             _NOT_MEASURED if above is None else f"{above:.2f} %",
             facts["weights_sha256"][:12],
         ]
@@ -179,29 +184,58 @@ def _facts(held: dict[str, dict[str, Any]]) -> str:
 
 
 def _targets(held: dict[str, dict[str, Any]]) -> str:
-    """Whether each network's lesion map meets the targets; empty before the test was run."""
-    bar = held[RIVALS]["scores"][BRIGHTNESS]
-    lines = []
-    for name, one in held.items():
-        if name == RIVALS:
-            continue
-        found = [[_found(of, case, ("ap",)) for case in TEST_CASES] for of in (one, bar)]
-        dice = [_found(one, case, ("dice",)) for case in TEST_CASES]
-        pairs = [(a.value, b.value) for a, b in zip(*found, strict=True) if a and b]
-        called = [each.value for each in dice if each]
-        if not len(pairs) == len(called) == len(TEST_CASES):
-            continue
-        higher = sum(ours > theirs for ours, theirs in pairs)
-        means = float(np.mean([ours for ours, _ in pairs])), float(np.mean(called))
-        said = [
-            f"mean {word} {value_text(mean)} (target {least:.2f}: {_met(mean >= least)})"
-            for word, mean, least in zip(("AP", "Dice"), means, _LEAST, strict=True)
-        ]
-        lines.append(
-            f"- {name}, lesion map: AP above brightness on {higher} of {len(pairs)} test cases "
-            f"(target all: {_met(higher == len(pairs))}); {'; '.join(said)}."
+    """Whether lesion maps meet the targets, and what network and density have by themselves.
+
+    Empty before the test was run.
+    """
+    bar, density = (held[RIVALS]["scores"].get(name) for name in (BRIGHTNESS, DENSITY))
+    networks = {name: one["scores"] for name, one in held.items() if name != RIVALS}
+    lines = [
+        _against(f"{name}, {LESION_MAP}", of[LESION_MAP], bar, TEST_CASES, targets=True)
+        for name, of in networks.items()
+    ]
+    told = {f"{name}, {REMOVED} (the network without density)": of.get(REMOVED)
+            for name, of in networks.items()}  # fmt: skip
+    told["density alone (no network)"] = density
+    lines += [_against(words, of, bar, TEST_CASES) for words, of in told.items() if of]
+    told = {f"{name}, {LESION_MAP}": of[LESION_MAP] for name, of in networks.items()} | told
+    apart = [_against(words, of, bar, APART) for words, of in told.items() if of]
+    parts = []
+    if any(lines):
+        parts += ["**The targets**", "\n".join(line for line in lines if line)]
+    if any(apart):
+        parts.append(
+            f"Without case 2, which looks like design case 3's patient (cases {_words(APART)}):"
         )
-    return "\n".join(["**The targets**", "", *lines]) if lines else ""
+        parts.append("\n".join(line for line in apart if line))
+    return "\n\n".join(parts)
+
+
+def _against(
+    words: str,
+    score: dict[str, Any],
+    bar: dict[str, Any],
+    cases: tuple[int, ...],
+    targets: bool = False,
+) -> str:
+    """A score's AP against the bar's, mean AP and mean Dice over cases; empty where one lacks."""
+    found = [[_found(of, case, ("ap",)) for case in cases] for of in (score, bar)]
+    dice = [_found(score, case, ("dice",)) for case in cases]
+    pairs = [(a.value, b.value) for a, b in zip(*found, strict=True) if a and b]
+    called = [each.value for each in dice if each]
+    if not len(pairs) == len(called) == len(cases):
+        return ""
+    higher = sum(ours > theirs for ours, theirs in pairs)
+    means = float(np.mean([ours for ours, _ in pairs])), float(np.mean(called))
+    asked = [f" (target all: {_met(higher == len(pairs))})"] + [
+        f" (target {least:.2f}: {_met(mean >= least)})"
+        for mean, least in zip(means, _LEAST, strict=True)
+    ]
+    first, second, third = asked if targets else ("", "", "")
+    return (
+        f"- {words}: AP above brightness on {higher} of {len(pairs)} cases{first}; mean AP "
+        f"{value_text(means[0])}{second}; mean Dice {value_text(means[1])}{third}."
+    )
 
 
 def _met(is_met: bool) -> str:

@@ -1,4 +1,8 @@
-"""Thresholds fixed beforehand: on pseudo-lesions in slices that nothing was learnt from."""
+"""Thresholds fixed beforehand: on pseudo-lesions in slices kept apart for it.
+
+A network whose pretraining was watched has learnt nothing from these slices. One that was not, as
+those of the reproduction, has learnt from all of the store: the records and the page say which.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from pipelines.localising.measuring import best_threshold
 from pipelines.localising.scores import Planes, smooth
 
 DRAWS = 4
-"""Pseudo-lesions drawn on each held-out slice."""
+"""Pseudo-lesions drawn on each slice that is kept apart."""
 
 DENSE_HU = -450.0
 """The annotation marks the dense part of lesions: of a pseudo-lesion, what is denser than this,
@@ -31,7 +35,7 @@ labels of real lesions have to say in the thresholds."""
 
 
 class Drawn(NamedTuple):
-    """Pseudo-lesions on held-out slices.
+    """Pseudo-lesions on slices that are kept apart.
 
     Attributes:
         looked: the slices with lesions as frames.
@@ -45,12 +49,18 @@ class Drawn(NamedTuple):
 
 
 def kept_apart(pictures: StoredPictures) -> HeldOut:
-    """Which slices of the store every watched pretraining holds out."""
+    """Which slices of the store every watched pretraining holds out, and PCA as well."""
     return hold_out(pictures, QualityPlan())
 
 
+def has_learnt_from(pictures: StoredPictures, plan: QualityPlan) -> bool:
+    """Whether a pretraining with this plan learnt from slices that thresholds are set on."""
+    learnt = hold_out(pictures, plan).learnt
+    return bool(np.isin(kept_apart(pictures).drawn_on, learnt).any())
+
+
 def draw_on(pictures: StoredPictures, held: HeldOut, frame: Frame) -> Drawn:
-    """Pseudo-lesions of preset `covid` on the slices that pretraining holds out."""
+    """Pseudo-lesions of preset `covid` on the slices that are kept apart."""
     items = [pictures[int(place)] for place in held.drawn_on] * DRAWS
     clean = CleanSlices(*(torch.stack(parts) for parts in zip(*items, strict=True)))
     drawn = draw_lesion_set(clean, LesionRanges(), frame.window_hu)

@@ -27,8 +27,15 @@ STUDY = "cross_site"
 CENTRED = ", features centred by site"
 """What the protocol's name ends in where each site's features are centred by themselves."""
 
-THUMBNAIL = "trees on thumbnail"
-FIXED = (OURS, NOTHING, THUMBNAIL)
+THUMBNAIL, LINEAR = "trees on thumbnail", "linear on thumbnail"
+HISTOGRAM = "trees on lung histogram"
+"""On the histogram inside the lungs, scaled by the image's own lung: a change of window that is a
+straight line changes nothing in it, so that it is the trivial model with most to say elsewhere."""
+
+TRIVIAL = {THUMBNAIL: TREES, LINEAR: PROBE, HISTOGRAM: TREES}
+"""Models that cannot see disease, and the protocol of each."""
+
+FIXED = (OURS, NOTHING, *TRIVIAL)
 SHORT = (AS_EVER, NARROW, NO_VIEWS, UNCROPPED)
 """Short pretrainings, the first of which is what the others are held against."""
 
@@ -50,12 +57,19 @@ class _Change(NamedTuple):
     against: tuple[str, View, bool]
 
 
+_NOT_RUN = ["not run yet", "", "", ""]
 _AT_HALF: tuple[Metric, ...] = ("accuracy", "sensitivity")
 _BASE: tuple[str, View, bool] = (OURS, "plain", False)
 _SHORT: tuple[str, View, bool] = (AS_EVER.name, "plain", False)
 _CHANGES = (
     _Change("pretraining, against none", _BASE, (NOTHING, "plain", False)),
     _Change("the network, against trees on a thumbnail", _BASE, (THUMBNAIL, "plain", False)),
+    _Change("the network, against a linear model on it", _BASE, (LINEAR, "plain", False)),
+    _Change(
+        "the network, against trees on the lungs' histogram, scaled by the own lung",
+        _BASE,
+        (HISTOGRAM, "plain", False),
+    ),
     _Change("histogram normalisation: each image rank-equalised", (OURS, "ranked", False), _BASE),
     _Change("outside the lungs blanked", (OURS, "lungs_only", False), _BASE),
     _Change("both", (OURS, "lungs_only_ranked", False), _BASE),
@@ -147,9 +161,9 @@ def help_table(records: Path) -> str:
         rows = []
         for change in _CHANGES:
             here, base = (_asked(records, way, one) for one in (change.here, change.against))
-            if here is not None and base is not None:
-                rows.append([change.words, *_beside(here, base)])
-        if rows:
+            told = _NOT_RUN if here is None or base is None else _beside(here, base)
+            rows.append([change.words, *told])
+        if any(row[1:] != _NOT_RUN for row in rows):
             head = ["change", "AUROC with it", "without it", "difference", "of accuracy"]
             text = f"**From {WORDS[way.source]} to {WORDS[way.tested]}**"
             parts.append(f"{text}\n\n{markdown_table(head, rows)}")
@@ -171,7 +185,7 @@ def _asked(records: Path, way: Way, model: tuple[str, View, bool]) -> _Asked | N
     record = answer_to(records / STUDY, Question(way.name, SPLIT, view, arm))
     if record is None:
         return None
-    protocol = TREES if arm == THUMBNAIL else PROBE
+    protocol = TRIVIAL.get(arm, PROBE)
     founds = founds_of(record, f"{protocol}{CENTRED if centred else ''}", 1.0)
     return _Asked(read_images(records, way.name, SPLIT), founds)
 
@@ -184,4 +198,4 @@ def _home(records: Path, way: Way, arm: str) -> _Asked | None:
     if record is None:
         return None
     images = read_images(records, way.tested, "blocked")
-    return _Asked(images, founds_of(record, TREES if arm == THUMBNAIL else PROBE, 1.0))
+    return _Asked(images, founds_of(record, TRIVIAL.get(arm, PROBE), 1.0))

@@ -38,7 +38,7 @@ from pipelines.study.records import (
     write_record,
 )
 from pipelines.study.scores import PROBE
-from pipelines.study.targets import FRAME, RUN_LENGTH, TargetSet, View, seen_as
+from pipelines.study.targets import FRAME, RUN_LENGTH, SETS, Targets, TargetSet, View, seen_as
 from pipelines.study.trivial import trees_on_thumbnail
 
 TREES = "trees"
@@ -70,6 +70,11 @@ class Question(NamedTuple):
     def file(self) -> str:
         """Name of the record's file."""
         return record_file(*self)
+
+
+FramesNow = Callable[[Question], Mapping[str, str]]
+"""Fingerprints of the frames that a question is asked of, as they stand now, by their names in
+records; none where sets are not read."""
 
 
 class Sources(NamedTuple):
@@ -152,6 +157,20 @@ def settings_of(
 def frames_of(target: TargetSet) -> dict[str, str]:
     """The fingerprint of a set's frames, by its name in records."""
     return {"frames": target.loaded.fingerprint}
+
+
+def frames_now(targets: Targets, frame: Frame = FRAME) -> FramesNow:
+    """Of questions each about one set: the fingerprint of its frames.
+
+    Args:
+        targets: all sets.
+        frame: how their images are cut.
+    """
+
+    def of(question: Question) -> dict[str, str]:
+        return targets.frames(next(one for one in SETS if one == question.set_name), frame)
+
+    return of
 
 
 def frozen_features(runs: Path, run: Path, seen: TargetSet, view: View) -> Features:
@@ -257,18 +276,18 @@ def is_answered(
 def left_of(
     study: Path,
     questions: Sequence[Question],
-    made: Sequence[Made] = (),
-    settings: Mapping[str, object] | None = None,
+    made: Sequence[Made],
+    settings: Mapping[str, object],
+    frames: FramesNow,
 ) -> str:
     """Why questions are still to be answered, in words; empty where they are.
-
-    Frames are not read for it: they are compared when the stage runs.
 
     Args:
         study: folder of the study's records.
         questions: of one stage.
-        made: the pretrainings whose encoders answer.
+        made: the pretrainings whose encoders answer; none for a trivial model.
         settings: that an answer of now would be made with.
+        frames: that it would be made of; they are read where all else stands.
     """
     reason = next((why for one in made if (why := one.left())), "")
     if reason:
@@ -278,10 +297,11 @@ def left_of(
         file = study / question.file
         if not file.is_file():
             return f"{question.file} is missing"
-        reason = stands(file, hashes, settings or {})
+        reason = stands(file, hashes, settings)
         if reason:
             return reason
-    return ""
+    stale = (stands(study / question.file, frames(question), {}) for question in questions)
+    return next((why for why in stale if why), "")
 
 
 def must_be_made(made: Sequence[Made], arm: str) -> None:

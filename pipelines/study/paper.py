@@ -11,7 +11,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel
 
 from covidssl.errors import DataError
@@ -26,7 +25,15 @@ from pipelines.study.pretraining import (
     run_folder,
     sha256_of_encoder,
 )
-from pipelines.study.records import Cell, Facts, Found, read_record, write_images, write_record
+from pipelines.study.records import (
+    Cell,
+    Facts,
+    Found,
+    read_facts,
+    record_file,
+    write_images,
+    write_record,
+)
 from pipelines.study.targets import FRAME, SETS, SetName, TargetSet, View, load_target, seen_as
 
 PROBES, FINE_TUNED, ON_GPU = "reproduce", "reproduce-fine-tuned", "reproduce-gpu"
@@ -119,7 +126,7 @@ def stands(file: Path, sources: Mapping[str, str], settings: Mapping[str, Any]) 
     if not file.is_file():
         return "no record yet"
     try:
-        facts = read_record(file).facts
+        facts = read_facts(file)
     except (DataError, ValueError):
         return f"{file.name} cannot be read"
     for name, value in sources.items():
@@ -147,15 +154,12 @@ def keep_record(
 def file_of(bench: Bench, study: str, of: Sequence[str]) -> Path:
     """Where the record of a set, split, view and arm lies."""
     set_name, split, view, arm = of
-    facts = Facts.now(
-        0, set_name=set_name, split=split, view=view, arm=arm, sources={}, settings={}
-    )
-    return bench.records / study / facts.file
+    return bench.records / study / record_file(set_name, split, view, arm)
 
 
 def machine() -> dict[str, Any]:
-    """The processor that a record was made on, for its settings."""
-    return {"processor": _processor(), "cores": torch.get_num_threads()}
+    """The processor that a record was made on, for its settings; its facts tell the threads."""
+    return {"processor": _processor()}
 
 
 @cache

@@ -141,7 +141,8 @@ def said_of(every: Sequence[Unit], name: str, folder: Path, tuning: Tuning) -> d
         if said is None or said.of != dict(made_of):
             if said is not None:
                 log.warning("%s: made again, it was of another encoder or setting.", file)
-            said = tune(folder / "at-work")
+            # A folder a unit: of others of this arm and set another process may be at work.
+            said = tune(folder / f"at-work-{file.stem}")
             write_text(file, said.model_dump_json() + "\n")
         found[unit] = said
     return found

@@ -26,7 +26,7 @@ from pipelines.study.paper_probes import (
     run_with_targets,
     with_targets_left,
 )
-from pipelines.study.paper_tables import paper_blocks
+from pipelines.study.paper_tables import page_blocks
 from pipelines.study.pretraining import (
     Corpus,
     is_done,
@@ -225,7 +225,7 @@ def _fine_tune_other_stage(bench: Bench, name: SetName) -> Stage:
 
 def _table_stage(bench: Bench, pages: Path, needs: tuple[str, ...]) -> Stage:
     def left() -> str:
-        if differing(pages, paper_blocks(), bench.records):
+        if differing(pages, page_blocks(), bench.records):
             return "the page is not what the records give"
         return ""
 
@@ -240,4 +240,4 @@ def _table_stage(bench: Bench, pages: Path, needs: tuple[str, ...]) -> Stage:
 
 
 def _remake(pages: Path, records: Path) -> None:
-    remake_pages(pages, paper_blocks(), records)
+    remake_pages(pages, page_blocks(), records)

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from covidssl.metrics import Metric, holm
-from pipelines.study.arms import OURS
+from pipelines.study.arms import COMPARED, NOTHING, OURS
 from pipelines.study.documents import Block
-from pipelines.study.paper import FINE_TUNED, ON_GPU, PROBES
-from pipelines.study.paper_targets import margins_table, targets_table
+from pipelines.study.paper import FINE_TUNED, ON_GPU, PROBES, WITH_TARGETS
+from pipelines.study.paper_targets import margins_table, targets_count, targets_table
 from pipelines.study.records import Found, read_records
 from pipelines.study.scores import (
     FROZEN,
@@ -26,7 +26,15 @@ from pipelines.study.scores import (
     pooled,
     protocols_of,
 )
-from pipelines.study.standing import Field, field_of, flat, shared_draws, way_words, words_of
+from pipelines.study.standing import (
+    OTHERS,
+    Field,
+    field_of,
+    flat,
+    shared_draws,
+    way_words,
+    words_of,
+)
 from pipelines.study.table_text import (
     difference_text,
     estimate_text,
@@ -37,7 +45,7 @@ from pipelines.study.table_text import (
 )
 from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS
 
-PAGE = Path("reproduction.md")
+PAGE, FIRST_PAGE = Path("reproduction.md"), Path("../README.md")
 SHARES = (1.0, 0.1)
 SINGLE = "single draws"
 _COMPARED_HEAD = ("ours / this: compared", "draws of both", "AUROC, ours less this", SINGLE,
@@ -49,7 +57,12 @@ NO_IMAGENET = (
 
 
 def paper_blocks() -> tuple[Block, ...]:
-    """All blocks of the page that are made from records."""
+    """All blocks that the comparison makes: those of its page, and what the first page says."""
+    return (*page_blocks(), Block(FIRST_PAGE, "targets", targets_count))
+
+
+def page_blocks() -> tuple[Block, ...]:
+    """All blocks of the page that are made from records; other studies make none there."""
     makers: dict[str, Callable[[Path], str]] = {
         **{f"paper-table-{name}": partial(paper_table, set_name=name) for name in SETS},
         "paper-table-ways": ways_table,
@@ -77,7 +90,23 @@ def paper_table(records: Path, set_name: str) -> str:
             f"Left out, since they are of another encoder or of other frames than the probes: the "
             f"fine-tuned models of {', '.join(map(words_of, field.torn))}."
         )
+    missing = _not_run_yet(field)
+    if missing:
+        notes.append(f"Not run yet: {'; '.join(missing)}.")
     return "\n\n".join([*parts, *notes])
+
+
+def _not_run_yet(field: Field) -> list[str]:
+    """What the page speaks of and no record holds, in words."""
+    arms = [arm for arm in (*COMPARED, WITH_TARGETS) if arm not in field.records]
+    tuned = {
+        arm for arm in field.learnt if not set(protocols_of(field.records[arm], 1.0)) <= set(FROZEN)
+    }
+    said = [words_of(arm) for arm in arms]
+    said += [f"{words_of(arm)}, fine-tuned" for arm in (OURS, NOTHING) if arm not in tuned]
+    if not tuned & set(OTHERS):
+        said.append("the best other pretext, fine-tuned")
+    return said
 
 
 def _share_table(field: Field, fraction: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +65,7 @@ FAMILY = (
 """What the p-values of the targets are corrected for; said below them."""
 
 MET, NOT_MET = "met", "**not met**"
-BY_VALUE = "met by its value; the interval holds 0"
+BY_VALUE = "met by its value (the interval holds 0)"
 
 
 class _Row(NamedTuple):
@@ -76,6 +77,24 @@ class _Row(NamedTuple):
 
 def targets_table(records: Path) -> str:
     """Every target of the comparison, met or not."""
+    rows = _rows(records)
+    if not rows:
+        return ""
+    cells = [[WORDS[row.set_name], row.asked, row.found, row.verdict] for row in rows]
+    table = markdown_table(["set", "target", "found", ""], cells, words=4)
+    return "\n\n".join((table, CHOSEN, FAMILY, LIMITS, TESTED))
+
+
+def targets_count(records: Path) -> str:
+    """How many targets are met, in a sentence; for the first page."""
+    verdicts = Counter(row.verdict.strip("*") for row in _rows(records))
+    told = [
+        f"{verdicts[one]} {one}" for one in (MET, BY_VALUE, NOT_MET.strip("*")) if verdicts[one]
+    ]
+    return f"Of {verdicts.total()} targets set beforehand: {'; '.join(told)}." if told else ""
+
+
+def _rows(records: Path) -> list[_Row]:
     rows: list[_Row] = []
     for name in SETS:
         plain = field_of(records, name, "blocked", "plain")
@@ -85,11 +104,7 @@ def targets_table(records: Path) -> str:
         rows += [_gain(name, plain, share) for share in GAINS if NOTHING in plain.records]
         rows += _over_others(name, plain)
         rows += _over_rivals(name, plain, ranked)
-    if not rows:
-        return ""
-    cells = [[WORDS[row.set_name], row.asked, row.found, row.verdict] for row in rows]
-    table = markdown_table(["set", "target", "found", ""], cells, words=4)
-    return "\n\n".join((table, CHOSEN, FAMILY, LIMITS, TESTED))
+    return rows
 
 
 def _gain(name: SetName, field: Field, share: float) -> _Row:

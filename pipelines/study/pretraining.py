@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from covidssl.commands import pretrain as verb
-from covidssl.config import changed_keys, load_config
+from covidssl.config import load_config
 from covidssl.errors import DataError, UsageError
 from covidssl.experiments import PretrainConfig
 from covidssl.networks.encoder import Encoder
+from covidssl.runs import alone_in_run, changed_results
 from covidssl.weights import load_encoder
 from covidssl.yaml_text import read_yaml
 from pipelines.study.arms import ARMS, ArmName
@@ -24,10 +25,7 @@ OVERRIDES = "overrides"
 """Folder below it: keys over a configuration, and no configuration themselves."""
 
 Corpus = Literal["luna16", "luna16-and-targets"]
-CORPORA: tuple[Corpus, ...] = ("luna16", "luna16-and-targets")
 Scale = Literal["cpu", "gpu"]
-
-_FREE = ("checkpoint_every", "training.workers", "training.keep_checkpoints", "pictures_every")
 
 
 class Pretrained(NamedTuple):
@@ -118,21 +116,19 @@ def pretrain(
     again.
 
     Raises:
+        BusyError: when another process pretrains there, with whatever settings.
         CovidsslError: as `covidssl pretrain`.
     """
     # Stopped in a folder of other settings, nobody knows which of the two is meant: start anew.
-    differs = what_differs(run, config, store)
-    if differs:
-        aside = _aside(run)
-        log.warning("%s: made again, since %s; the old one is %s.", run, differs, aside.name)
-        run.rename(aside)
+    if what_differs(run, config, store):
+        _set_aside(run, config, store)
     return verb.main(config, store, run, "resume", init=init, device=device)
 
 
 def what_differs(run: Path, config: PretrainConfig, store: Path) -> str:
     """Why a run is not one of these settings and data, in words; empty where it is, or not begun.
 
-    Steps between checkpoints and pictures do not count.
+    Keys that a resume may change (`covidssl.runs.FREE`) do not count.
     """
     if not (run / "config.yaml").is_file():
         return ""
@@ -140,7 +136,7 @@ def what_differs(run: Path, config: PretrainConfig, store: Path) -> str:
         before = load_config(PretrainConfig, run / "config.yaml")
     except UsageError:
         return "another version wrote its configuration"
-    changed = [one for one in changed_keys(before, config) if not one.startswith(_FREE)]
+    changed = changed_results(before, config)
     if changed:
         return "; ".join(changed[:3])
     learnt = _json(run / "record.json").get("data", {}).get("store")
@@ -192,6 +188,16 @@ def must_be_arm(name: str) -> ArmName:
         if arm == name:
             return arm
     raise UsageError(f"There is no arm '{name}'; there are {', '.join(ARMS)}.")
+
+
+def _set_aside(run: Path, config: PretrainConfig, store: Path) -> None:
+    with alone_in_run(run, "pretrain"):
+        # Again: until it was locked another process may have set it aside and made it anew.
+        differs = what_differs(run, config, store)
+        if differs:
+            aside = _aside(run)
+            log.warning("%s: made again, since %s; the old one is %s.", run, differs, aside.name)
+            run.rename(aside)
 
 
 def _aside(run: Path) -> Path:

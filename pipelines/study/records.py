@@ -190,6 +190,19 @@ def read_record(file: Path) -> Record:
     return Record(facts, cells)
 
 
+def read_facts(file: Path) -> Facts:
+    """How a record was made, without what it says of its images.
+
+    Raises:
+        DataError: when the file is no record.
+    """
+    try:
+        schema = pq.read_schema(file)
+    except (OSError, ValueError) as error:
+        raise _no_record(file, error) from error
+    return Facts.model_validate(_about(file, schema)["facts"])
+
+
 def read_records(folder: Path) -> list[Record]:
     """All records of a folder, by their names."""
     return [read_record(file) for file in sorted(folder.glob("*.parquet"))]
@@ -247,7 +260,18 @@ def _write(file: Path, columns: Mapping[str, NDArray[Any]], about: str) -> Path:
 def _read(file: Path) -> tuple[pa.Table, dict[str, Any]]:
     try:
         table = pq.read_table(file)
-        about = json.loads(table.schema.metadata[_KEY])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{file}: no record of a study ({type(error).__name__}).") from error
-    return table, about
+    except (OSError, ValueError) as error:
+        raise _no_record(file, error) from error
+    return table, _about(file, table.schema)
+
+
+def _about(file: Path, schema: pa.Schema) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads(schema.metadata[_KEY])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_record(file, error) from error
+    return about
+
+
+def _no_record(file: Path, error: Exception) -> DataError:
+    return DataError(f"{file}: no record of a study ({type(error).__name__}).")

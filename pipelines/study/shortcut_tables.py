@@ -120,6 +120,7 @@ _STEPS = (
     _Step("the network, images as they are", "blocked", "plain", OURS),
     _Step("the network, lungs masked out", "blocked", "lungs_masked", OURS),
     _Step("the network, rank-equalised, lungs only", "blocked", "lungs_only_ranked", OURS),
+    _Step("histogram inside the lungs, scaled by its own lung", "blocked", "plain", "own_scale"),
 )
 
 

@@ -13,18 +13,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from textwrap import shorten
 from types import FrameType
 
-from covidssl.errors import StoppedError, UsageError
+from covidssl.errors import BusyError, StoppedError, UsageError
 from covidssl.folder_lock import alone_in
 
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 20.0
-_MOST_WORDS = 48  # letters of a reason in the table
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,14 @@ def chosen(stages: Sequence[Stage], only: Sequence[str]) -> list[Stage]:
 
 def plan_table(stages: Sequence[Stage]) -> str:
     """What is done and what is left, with hours a stage and in all, as text of columns."""
-    rows = [("stage", "hours", "state", "what it makes")]
+    rows = [("stage", "hours", "what it makes", "state")]
     hours_left = 0.0
     for stage in stages:
         reason = stage.left()
         hours_left += stage.minutes / 60 if reason else 0.0
-        state = f"to do: {shorten(reason, _MOST_WORDS)}" if reason else "done"
-        rows.append((stage.name, f"{stage.minutes / 60:.2f}", state, stage.what))
+        # The last column, and whole: a reason ends with what to run first.
+        state = f"to do: {reason}" if reason else "done"
+        rows.append((stage.name, f"{stage.minutes / 60:.2f}", stage.what, state))
     total = sum(stage.minutes for stage in stages) / 60
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
@@ -84,10 +84,20 @@ def plan_table(stages: Sequence[Stage]) -> str:
     return "\n".join([*lines, f"{total:.1f} hours in all on one thread; {hours_left:.1f} left."])
 
 
+class _State(Enum):
+    """How far a stage is: done, worked on by another process, or without what it needs."""
+
+    DONE = "done"
+    BUSY = "busy"
+    LACKING = "lacking"
+
+
 def run_stages(
     every: Sequence[Stage], locks: Path, only: Sequence[str] = (), pause_s: float = _PAUSE_S
 ) -> None:
     """Do what is left, in order; what another process works on is waited for.
+
+    That is a stage of the same name, or a product that another command makes in a stage of its own.
 
     Args:
         every: all stages, each after those that it needs.
@@ -101,42 +111,59 @@ def run_stages(
     """
     pending = chosen(every, only)
     locks.mkdir(parents=True, exist_ok=True)
-    told = False
+    told: set[str] = set()
+    waits = False
     while pending:
-        before = len(pending)
-        pending = [stage for stage in pending if not _settled(stage, every, locks)]
-        if not pending or len(pending) < before:
+        states = [_settled(stage, every, locks, told) for stage in pending]
+        left = [one for one, state in zip(pending, states, strict=True) if state != _State.DONE]
+        if len(left) < len(pending):
+            pending = left
             continue
-        if not any(_is_busy(stage, locks) for stage in every):
+        if _State.BUSY not in states and not any(_is_busy(stage, locks) for stage in every):
             _must_not_lack(pending, every)
             continue  # what was busy has ended between the two looks
-        if not told:
+        if not waits:
             log.info("Waiting for what another process works on.")
-            told = True
+            waits = True
         time.sleep(pause_s)
 
 
-def _settled(stage: Stage, every: Sequence[Stage], locks: Path) -> bool:
-    """Whether a stage is done, after it was done here where it could be."""
+def _settled(stage: Stage, every: Sequence[Stage], locks: Path, told: set[str]) -> _State:
+    """How far a stage is, after it was done here where it could be.
+
+    Args:
+        stage: to do.
+        every: all stages.
+        locks: folder of their locks.
+        told: names of stages of which it was said already that they wait; added to.
+    """
     if _lacking(stage, every):
-        return False
+        return _State.LACKING
     with ExitStack() as stack:
         try:
             stack.enter_context(alone_in(locks, f"{stage.name}.lock", "busy"))
-        except UsageError:
-            return False
+        except BusyError:
+            return _State.BUSY
         reason = stage.left()  # only now: another process may just have done it
         if not reason:
             log.info("%s: done.", stage.name)
-            return True
-        log.info("%s (%s): some %.1f h; %s", stage.name, reason, stage.minutes / 60, stage.what)
+            return _State.DONE
+        if stage.name not in told:
+            hours = stage.minutes / 60
+            log.info("%s (%s): some %.1f h; %s", stage.name, reason, hours, stage.what)
         began = time.monotonic()
-        stage.run()
+        try:
+            stage.run()
+        except BusyError as busy:
+            if stage.name not in told:
+                log.info("%s: waits, %s", stage.name, busy)
+                told.add(stage.name)
+            return _State.BUSY
         log.info("%s: %.1f minutes.", stage.name, (time.monotonic() - began) / 60)
         reason = stage.left()
         if reason:
             raise RuntimeError(f"{stage.name}: has run, and is still not done: {reason}.")
-    return True
+    return _State.DONE
 
 
 def _lacking(stage: Stage, every: Sequence[Stage]) -> list[Stage]:
@@ -147,7 +174,7 @@ def _is_busy(stage: Stage, locks: Path) -> bool:
     try:
         with alone_in(locks, f"{stage.name}.lock", "busy"):
             return False
-    except UsageError:
+    except BusyError:
         return True
 
 

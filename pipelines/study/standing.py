@@ -11,8 +11,9 @@ import numpy as np
 
 from pipelines.study.arms import COMPARED, PRETEXTS, in_words
 from pipelines.study.paper import FINE_TUNED, PROBES, WITH_TARGETS
+from pipelines.study.preferred import at_its_best
 from pipelines.study.records import Found, Images, Record, read_images, read_records
-from pipelines.study.scores import FROZEN, KERNEL, PROBE, at_its_best, founds_of, protocols_of
+from pipelines.study.scores import FROZEN, KERNEL, PROBE, founds_of, protocols_of
 from pipelines.study.trivial import RIVALS
 
 _WAYS = {PROBE: "linear probe", KERNEL: "kernel probe"}

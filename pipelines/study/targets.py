@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -128,6 +128,42 @@ def load_target(
     )
 
 
+class Targets:
+    """The labelled sets of a study: each is read once, when it is first asked for.
+
+    Args:
+        data: folder of all sets.
+        runs: folder of all runs.
+        reads_sets: whether records may be held against the frames, which then must be read.
+        known: sets that were read already, cut by `FRAME`.
+    """
+
+    def __init__(
+        self, data: Path, runs: Path, reads_sets: bool = True, known: Sequence[TargetSet] = ()
+    ) -> None:
+        self._data, self._runs, self._reads_sets = data, runs, reads_sets
+        self._read = {(one.name, FRAME): one for one in known}
+        self._prints: dict[tuple[SetName, Frame], str] = {}
+
+    def of(self, name: SetName, frame: Frame = FRAME) -> TargetSet:
+        """A set as it is.
+
+        Raises:
+            CovidsslError: as `load_target`.
+        """
+        if (name, frame) not in self._read:
+            self._read[name, frame] = load_target(name, self._data, self._runs, frame=frame)
+        return self._read[name, frame]
+
+    def frames(self, name: SetName, frame: Frame = FRAME, called: str = "frames") -> dict[str, str]:
+        """The fingerprint of a set's frames, as a source of a record; empty if it is not read."""
+        if not self._reads_sets:
+            return {}
+        if (name, frame) not in self._prints:
+            self._prints[name, frame] = self.of(name, frame).loaded.fingerprint
+        return {called: self._prints[name, frame]}
+
+
 def seen_as(target: TargetSet, view: View) -> TargetSet:
     """The set on images without what a shortcut feeds on, or as it is.
 
@@ -157,8 +193,7 @@ def _table(name: SetName, data: Path, runs: Path) -> Path:
         raise UsageError(
             f"{source}: there is no such folder. Expected the set '{name}' below DATA."
         )
-    table = out / "labels.csv"
-    if not table.is_file():
-        prepare = {"sars-cov-2-ct": prepare_sars_cov_2_ct, "covid-ct": prepare_covid_ct}[name]
-        prepare(source, out, True)
-    return table
+    # Each time: one that stands may name the images of another folder, or what is excluded by now.
+    prepare = {"sars-cov-2-ct": prepare_sars_cov_2_ct, "covid-ct": prepare_covid_ct}[name]
+    prepare(source, out, True)
+    return out / "labels.csv"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import nan
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from covidssl.audit.folds import Folds
+from covidssl.audit.trials import Trials
 from covidssl.rivals import fit_rival
 from pipelines.study.folds import Labels, Rows
 from pipelines.study.probes import Chances, Fit, Fitted, kernel_probe, probe
@@ -57,6 +62,20 @@ def trees_on_size(target: TargetSet, labels: Labels) -> Fitted:
         return chance
 
     return _trivial(scored, target, labels)
+
+
+def audited(features: NDArray[np.floating], nearest: bool) -> Fit:
+    """One of the audit's models on its features (N, D) of the whole set; chooses nothing."""
+
+    def fit(target: TargetSet, labels: Labels) -> Fitted:
+        fold = np.full(len(target.target), -1, np.int64)
+        pairs = ((labels.all, labels.score),)
+        said = Trials(target.target, seed=0).one(
+            features, nearest, Folds("given", "one fold", pairs, fold)
+        )
+        return Fitted(said[labels.score], nan, "")
+
+    return fit
 
 
 RIVALS: Mapping[str, Fit] = {

@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from covidssl.clean_slices import open_slices, stored_pictures
+from covidssl.commands import prepare
+from covidssl.config import load_config
 from covidssl.errors import DataError, UsageError
+from covidssl.experiments import PrepareConfig, PretrainConfig
 from covidssl.frames import Frame
+from covidssl.quality.plan import QualityPlan
 from pipelines.localise import blocks, main, table
 from pipelines.localising.cases import looked_at, read_localised
 from pipelines.localising.judging import bar_of
+from pipelines.localising.thresholds import has_learnt_from
 from tests.localising.made_cases import EDGE, write_case, write_pretrained
+from tests.quality.made import write_chests
 
 DESIGN, TEST = (1, 3, 6), (2, 4, 7)
 
@@ -132,6 +139,29 @@ def test_a_network_is_given_as_name_and_run(given: str, root: Path, tmp_path: Pa
 def test_a_run_that_has_not_ended_is_refused_by_name(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"restoration\.safetensors is not there"):
         main(root / "data", tmp_path, [f"ours={tmp_path}"], root / "store", tmp_path / "a" / "b")
+
+
+def test_a_network_of_another_store_is_refused(root: Path, tmp_path: Path) -> None:
+    write_chests(tmp_path / "chests", 4)
+    (tmp_path / "chests" / "labels.csv").unlink()
+    prepare.main(PrepareConfig(), [tmp_path / "chests"], tmp_path / "store")
+    given = [f"ours={root / 'run'}"]
+    with pytest.raises(UsageError, match=r"learnt from another store than the one given"):
+        main(root / "data", tmp_path, given, tmp_path / "store", tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_record_says_whether_its_thresholds_are_on_slices_that_were_learnt_from(
+    root: Path,
+) -> None:
+    pictures = stored_pictures(open_slices(root / "store"), Frame(size=32))
+    assert not has_learnt_from(pictures, QualityPlan())
+    assert has_learnt_from(pictures, QualityPlan(every=None))
+    learnt = load_config(PretrainConfig, root / "run" / "config.yaml").quality
+    said = record(root)["pretraining"]["learnt_from_threshold_slices"]
+    assert said == has_learnt_from(pictures, learnt)
+    column = table(records(root)).partition("set on slices that it learnt from")[2]
+    assert column.splitlines()[2].split(" | ")[6] == ("yes" if said else "no")
 
 
 def test_planes_of_frames_come_back_to_where_they_were_cut(root: Path) -> None:

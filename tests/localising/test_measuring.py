@@ -57,6 +57,16 @@ def test_the_threshold_parts_what_can_be_parted() -> None:
     assert 0.3 < threshold < 0.8
 
 
+def test_a_threshold_does_not_part_equal_scores() -> None:
+    """Four pixels at one, two of them marked: they are called together, so that Dice is 2 / 3."""
+    score = np.array([1, 1, 1, 1, 0, 0], dtype=np.float32)
+    marked = np.array([True, True, False, False, False, False])
+    threshold, dice = best_threshold(score, marked)
+    called = score > threshold
+    assert called.sum() == 4
+    assert dice == pytest.approx(2 / 3) == 2 * (called & marked).sum() / (4 + 2)
+
+
 def test_a_difference_is_paired() -> None:
     """A score and itself on the same resamples: no difference in any of them."""
     score, marked = scored(2.0)

@@ -31,6 +31,7 @@ from pipelines.study.grid import cells_of
 from pipelines.study.pretraining import store_folder
 from pipelines.study.records import Cell, write_images, write_record
 from pipelines.study.scores import LIMITS
+from pipelines.study.targets import Targets
 from tests.study.made_records import made_cells, made_facts, made_images
 
 CHANGED = [choice for choice in CHOICES if choice.name not in (DEFAULT, UNTRAINED)]
@@ -148,7 +149,8 @@ def test_a_run_of_other_settings_is_pretrained_again_before_it_is_asked(tmp_path
         done = {"status": "done", "data": {"store": of}}
         (run / "record.json").write_text(json.dumps(done), encoding="utf-8")
         (run / "encoder.json").write_text('{"sha256": "one"}', encoding="utf-8")
-        return ablate.choice_left(choice, tmp_path, study)
+        unread = Targets(tmp_path, tmp_path, reads_sets=False)
+        return ablate.choice_left(choice, tmp_path, study, unread)
 
     for question in ablate.questions(choice):
         facts = made_facts(choice.name, question.set_name).model_copy(

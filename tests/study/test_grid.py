@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from covidssl.splits import groups_of_scans
 from pipelines.study.folds import SPLITS, Labels, SplitName, cut, labels_of
 from pipelines.study.grid import cells_of, found_by, images_of
 from pipelines.study.probes import Fitted
@@ -54,10 +51,3 @@ def test_images_keep_label_group_and_fold(split: SplitName) -> None:
         assert (images.fold[fold.score] == number).all()
     same = np.array(TARGET.group)[:, None] == np.array(TARGET.group)
     np.testing.assert_array_equal(images.group[:, None] == images.group, same)
-
-
-def test_groups_do_not_depend_on_the_view() -> None:
-    assert TARGET.group == tuple(groups_of_scans(TARGET.scans, 20))
-    other = replace(TARGET, frames=TARGET.frames[::-1].copy())
-    for one, same in zip(images_of(TARGET, "blocked"), images_of(other, "blocked"), strict=True):
-        np.testing.assert_array_equal(one, same)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -32,9 +33,11 @@ from pipelines.study.efficiency_tables import (
     panels,
     saved_table,
 )
+from pipelines.study.frozen import frames_now
 from pipelines.study.records import Cell, read_records
 from pipelines.study.scores import pooled
 from pipelines.study.table_text import estimate_text
+from pipelines.study.targets import SETS, Targets
 from pipelines.study.trivial import nearest_thumbnail
 from tests.study.made_records import write_made_study
 from tests.study.made_targets import made_target
@@ -103,9 +106,11 @@ def test_the_same_records_draw_the_same_picture(records: Path, tmp_path: Path) -
 
 
 def test_an_arm_without_encoder_says_what_to_run(tmp_path: Path) -> None:
-    assert "reproduce_paper --only pretrain-mae" in arm_left(tmp_path / STUDY, tmp_path, "mae")
+    targets = Targets(tmp_path, tmp_path)
+    left = arm_left(tmp_path / STUDY, tmp_path, "mae", frames_now(targets))
+    assert "reproduce_paper --only pretrain-mae" in left
     with pytest.raises(UsageError, match="Make it first: python -m"):
-        ask_arm("mae", tmp_path, tmp_path, tmp_path / STUDY)
+        ask_arm("mae", targets, tmp_path, tmp_path / STUDY)
 
 
 def test_there_is_a_stage_an_arm_under_two_hours_each(tmp_path: Path) -> None:
@@ -120,24 +125,35 @@ def test_an_arm_is_asked_once_record_by_record(
     """On made-up sets: what is recorded is not made again, and other shares are."""
     # The quicker of the rivals: boosted trees would take most of a minute here.
     monkeypatch.setattr(frozen, "trees_on_thumbnail", nearest_thumbnail)
-    monkeypatch.setattr(
-        label_efficiency, "load_target", lambda name, *_: made_target(200, name=name)
-    )
+    sets = [made_target(200, name=name) for name in SETS]
+    targets = Targets(tmp_path, tmp_path, known=sets)
+    now = frames_now(targets)
     monkeypatch.setattr(label_efficiency, "FRACTIONS", (0.1, 1.0))
     monkeypatch.setattr(label_efficiency, "DRAWS", 1)
     monkeypatch.setattr(frozen, "seen_as", lambda target, _view: target)
     study = tmp_path / "records" / STUDY
-    ask_arm(THUMBNAIL, tmp_path, tmp_path, study)
-    assert arm_left(study, tmp_path, THUMBNAIL) == ""
+    ask_arm(THUMBNAIL, targets, tmp_path, study)
+    assert arm_left(study, tmp_path, THUMBNAIL, now) == ""
+    frames = sets[1].loaded.frames.copy()
+    frames[0, 0, 0] ^= 1
+    moved = replace(sets[1], loaded=replace(sets[1].loaded, frames=frames))
+    of_others = Targets(tmp_path, tmp_path, known=[sets[0], moved])
+    (stage,) = (
+        one
+        for one in stages(tmp_path, tmp_path, tmp_path / "records", of_others)
+        if one.name == "label-efficiency-trees-on-thumbnail"
+    )
+    assert "frames is another than that of covid-ct.blocked" in stage.left()
+
     before = {file: file.stat().st_mtime_ns for file in study.glob("*.parquet")}
     assert len(before) == len(questions(THUMBNAIL)) == 4
 
     gone = sorted(before)[2]
     gone.unlink()
-    assert arm_left(study, tmp_path, THUMBNAIL) == f"{gone.name} is missing"
-    ask_arm(THUMBNAIL, tmp_path, tmp_path, study)
+    assert arm_left(study, tmp_path, THUMBNAIL, now) == f"{gone.name} is missing"
+    ask_arm(THUMBNAIL, targets, tmp_path, study)
     after = {file: file.stat().st_mtime_ns for file in study.glob("*.parquet")}
     assert [file for file in before if after[file] != before[file]] == [gone]
 
     monkeypatch.setattr(label_efficiency, "DRAWS", 2)
-    assert "draws is set otherwise" in arm_left(study, tmp_path, THUMBNAIL)
+    assert "draws is set otherwise" in arm_left(study, tmp_path, THUMBNAIL, now)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from shutil import copytree
 
 import numpy as np
 import pytest
 
-from covidssl.errors import StoppedError, UsageError
+from covidssl.errors import StoppedError
 from covidssl.experiments import FinetuneConfig
 from covidssl.frames import Frame
 from covidssl.networks.plan import EncoderPlan
@@ -24,12 +22,9 @@ from pipelines.study.finetuning import (
     finetune_config,
 )
 from pipelines.study.folds import cut, labels_of
-from pipelines.study.gpu_packs import pack_set, read_set
-from pipelines.study.gpu_pieces import PLAN, gather, pieces_of, run_piece
-from pipelines.study.paper import ON_GPU, Bench, file_of, keep_record, stands
-from pipelines.study.paper_finetuned import Unit, found_of, kept, rows_print, said_of, units
+from pipelines.study.paper import Bench, keep_record, stands
+from pipelines.study.paper_finetuned import Unit, found_of, said_of, units
 from pipelines.study.paper_probes import best_other, fit_of_each_fold
-from pipelines.study.pretraining import CONFIGS, OVERRIDES
 from pipelines.study.probes import Fitted
 from pipelines.study.records import Facts, read_record, write_record
 from pipelines.study.targets import TargetSet
@@ -229,94 +224,6 @@ def test_the_other_pretext_is_chosen_by_inner_scores_and_not_by_what_is_tested(
             told = {cell: found._replace(inner=inner) for cell, found in cells.items()}
             write_record(tmp_path / "reproduce", made_facts(arm, name), told)
     assert best_other(bench) == "mae"
-
-
-def small_configs(folder: Path) -> Path:
-    """The settings, but for a larger network that is small."""
-    copytree(CONFIGS, folder)
-    own = "pretrain: {frame.size: 32, 'encoder': {kind: unet, channels: [8, 8, 8]}}\n"
-    (folder / OVERRIDES / "gpu.yaml").write_text(
-        f"{own}finetune: {{training.steps: 2}}\n", encoding="utf-8"
-    )
-    return folder
-
-
-def test_a_packed_set_gives_the_same_folds_labels_and_nearly_the_same_frames(
-    target: TargetSet, tmp_path: Path
-) -> None:
-    parts = pack_set(target, target.loaded, tmp_path, most_bytes=100 * 2**10)
-    assert len(parts) > 1
-    assert all(file.stat().st_size <= 100 * 2**10 for file in parts)
-    packed = read_set(tmp_path, target.name)
-    folds = cut(target, "blocked")
-    for own, fold in zip(packed.folds, folds, strict=True):
-        for fraction, draw in ((1.0, 0), (0.1, 0), (0.1, 1)):
-            pairs = zip(
-                labels_of(packed.target, own, fraction, draw),
-                labels_of(target, fold, fraction, draw),
-                strict=True,
-            )
-            assert all(np.array_equal(*pair) for pair in pairs)
-    assert np.array_equal(packed.target.lungs, target.lungs)
-    assert np.abs(packed.target.frames.astype(int) - target.frames.astype(int)).max() < 257
-    parts[0].unlink()
-    with pytest.raises(Exception, match="not all"):
-        read_set(tmp_path, target.name)
-
-
-@pytest.mark.filterwarnings("ignore:lbfgs failed")  # the frames are noise
-def test_pieces_run_from_packed_data_alone_and_become_records(
-    target: TargetSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipelines.study.gpu_pieces.FRACTIONS", (1.0,))  # a sixth of the fits
-    pack, out, configs = tmp_path / "pack", tmp_path / "out", small_configs(tmp_path / "configs")
-    pack.mkdir()
-    pack_set(target, target.loaded, pack)
-    pieces = pieces_of("mae")
-    assert len(pieces) == 2 + 3 * 2 * 3
-    (pack / PLAN).write_text(json.dumps([piece._asdict() for piece in pieces]))
-    place = pieces.index(
-        next(one for one in pieces if one[:2] == ("none", target.name) and one.protocol == "probe")
-    )
-    run_piece(configs, place, pack, out, "cpu")
-    folder = out / "said" / "none" / target.name
-    lacking = gather({target.name: target}, tmp_path / "records", out)
-    assert lacking == [f"none, {target.name}: 40 of 45 missing"]
-    folds = cut(target, "blocked")
-    probed = next(one for one in map(kept, sorted(folder.glob("probe*.json"))) if one is not None)
-    for unit in units():
-        labels = labels_of(target, folds[unit.fold], unit.cell.fraction, unit.cell.draw)
-        of = probed.of | {"rows": rows_print(labels), "config": "of the fine-tuning"}
-        one = said(len(labels.score)).model_copy(update={"of": of})
-        (folder / unit.file).write_text(one.model_dump_json())
-    assert gather({target.name: target}, tmp_path / "records", out) == []
-    bench = Bench(tmp_path, tmp_path, tmp_path / "records")
-    record = read_record(file_of(bench, ON_GPU, (target.name, "blocked", "plain", "none")))
-    assert np.isfinite(next(iter(record.cells.values())).chance).all()
-    assert record.facts.sources["encoder"] == "drawn, seed 0"
-    last = folder / units()[-1].file
-    whole = last.read_text()
-    for name, message in (("rows", "other images"), ("encoder", "its encoder is another")):
-        held = Said.model_validate_json(whole)
-        changed = held.model_copy(update={"of": held.of | {name: "of another"}})
-        last.write_text(changed.model_dump_json())
-        with pytest.raises(UsageError, match=message):
-            gather({target.name: target}, tmp_path / "records", out)
-
-
-def test_a_piece_that_lacks_its_encoder_or_is_none_is_refused(
-    target: TargetSet, tmp_path: Path
-) -> None:
-    pack, configs = tmp_path / "pack", small_configs(tmp_path / "configs")
-    pack.mkdir()
-    pack_set(target, target.loaded, pack)
-    pieces = pieces_of("mae")
-    (pack / PLAN).write_text(json.dumps([piece._asdict() for piece in pieces]))
-    place = pieces.index(next(one for one in pieces if one[:2] == ("perlin", target.name)))
-    with pytest.raises(UsageError, match="run the piece that pretrains perlin first"):
-        run_piece(configs, place, pack, tmp_path / "out", "cpu")
-    with pytest.raises(UsageError, match="there are pieces 0 to 19"):
-        run_piece(configs, 20, pack, tmp_path / "out", "cpu")
 
 
 def test_records_say_what_made_them(target: TargetSet, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from covidssl.store import Store
 from pipelines import scaling
 from pipelines.scaling import blocks, draw, stages
 from pipelines.study.arms import NOTHING, OURS
+from pipelines.study.frozen import frames_now
 from pipelines.study.grid import cells_of
 from pipelines.study.pretraining import run_folder, store_folder
 from pipelines.study.records import read_record, write_images, write_record
@@ -32,7 +33,7 @@ from pipelines.study.scaling_plan import (
 )
 from pipelines.study.scaling_tables import STUDY, answer, curve_table, lines, made_table
 from pipelines.study.subsets import drawn_slices, prepare_subset, series_of
-from pipelines.study.targets import SETS, VIEWS
+from pipelines.study.targets import SETS, VIEWS, Targets
 from pipelines.study.unlabelled import LUNA16
 from tests.scan_files import chest_grey, write_png
 from tests.study.made_records import made_cells, made_facts, made_images
@@ -206,4 +207,5 @@ def test_both_charts_are_drawn_and_are_the_same_again(records: Path, tmp_path: P
 
 def test_a_stage_says_why_it_is_left(tmp_path: Path) -> None:
     assert "no encoder" in scaling.training_left(tmp_path, points()[1], 0)
-    assert "no encoder" in scaling.asking_left(tmp_path, points()[1], tmp_path / STUDY)
+    frames = frames_now(Targets(tmp_path, tmp_path))
+    assert "no encoder" in scaling.asking_left(tmp_path, points()[1], tmp_path / STUDY, frames)

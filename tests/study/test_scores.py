@@ -13,11 +13,10 @@ from covidssl.errors import DataError
 from covidssl.metrics import Metric, Part, combined, paired_delong
 from covidssl.randomness import numpy_generator
 from pipelines.study.grouped import THRESHOLD, Scored, drawn
-from pipelines.study.records import Cell, Found, Images, Record, read_record, write_record
+from pipelines.study.records import Found, Images, read_record, write_record
 from pipelines.study.scores import (
     METRICS,
     against,
-    at_its_best,
     by_draws,
     difference,
     each,
@@ -135,7 +134,7 @@ def test_p_holds_its_level_where_images_of_a_group_err_alike() -> None:
     images = made_images(groups_each=15, members=4)
     alone = images._replace(group=np.arange(len(images.target)))
     p, of_images = [], []
-    for seed in range(300):
+    for seed in range(100):
         a, b = (made_found(images, 1.5, 2 * seed + k, of_groups=1.5) for k in (0, 1))
         p.append(p_value(images, [a], [b]))
         if seed < 40:
@@ -203,59 +202,6 @@ def test_what_cannot_be_scored_is_refused() -> None:
         pooled(IMAGES, [found], "auprc")
 
 
-def record_of(tmp_path: Path, inners: dict[str, tuple[float, ...]]) -> Record:
-    """An arm whose protocols do well in the folds that are said."""
-    cells = {}
-    for number, (protocol, values) in enumerate(inners.items()):
-        for cell in (Cell(protocol, 0.1, draw) for draw in range(2 if number else 3)):
-            found = made_found(IMAGES, 1.0, 10 * number + cell.draw)
-            cells[cell] = found._replace(inner=float(np.mean(values)), inners=values)
-    return read_record(write_record(tmp_path, made_facts("perlin"), cells))
-
-
-def test_in_each_fold_the_protocol_is_chosen_by_that_folds_labels(tmp_path: Path) -> None:
-    probe, tuned = (0.9, 0.9, 0.5, 0.5, 0.6), (0.6, 0.6, 0.6, 0.6, 0.6)
-    record = record_of(tmp_path, {"probe": probe, "fine-tuned": tuned})
-    best = at_its_best(record, IMAGES, 0.1, draws={0, 1})
-    assert best.protocols == ("probe", "probe", "fine-tuned", "fine-tuned", "probe") * 2
-    for draw, founds in best.by_draw.items():
-        assert len(founds) == 1
-        for fold, protocol in enumerate(best.protocols[:5]):
-            rows, one = IMAGES.fold == fold, record.cells[Cell(protocol, 0.1, draw)]
-            np.testing.assert_array_equal(founds[0].chance[rows], one.chance[rows])
-    moved = {cell: found._replace(inner=0.0) for cell, found in record.cells.items()}
-    told = {
-        cell: found._replace(chance=IMAGES.target.astype(float))
-        for cell, found in moved.items()
-        if cell.protocol == "probe"
-    }
-    changed = record._replace(cells=moved | told)
-    assert at_its_best(changed, IMAGES, 0.1, {0, 1}).protocols == best.protocols
-
-
-def test_each_draw_chooses_for_itself_and_its_seeds_count_the_same(tmp_path: Path) -> None:
-    record = record_of(tmp_path, {"probe": (0.7,) * 5, "fine-tuned": (0.8,) * 5})
-    worse = record.cells[Cell("fine-tuned", 0.1, 1)]._replace(inners=(0.6,) * 5)
-    seeds = {
-        Cell("fine-tuned", 0.1, 0, seed): made_found(IMAGES, 1.0, 90 + seed) for seed in (0, 1)
-    }
-    seeds = {cell: found._replace(inners=(0.8,) * 5) for cell, found in seeds.items()}
-    own = record._replace(cells=record.cells | seeds | {Cell("fine-tuned", 0.1, 1): worse})
-    best = at_its_best(own, IMAGES, 0.1)
-    assert best.protocols == ("fine-tuned",) * 5 + ("probe",) * 10
-    assert [len(founds) for founds in best.by_draw.values()] == [2, 2, 2]
-    assert at_its_best(own, IMAGES, 0.1, {1}).by_draw[1][0].chance.tolist() == (
-        best.by_draw[1][0].chance.tolist()
-    ), "which other draws are asked for must not change what a draw chooses"
-
-
-def test_where_too_few_groups_choose_the_frozen_probe_stands(tmp_path: Path) -> None:
-    tuned = (0.99, float("nan"), 0.99, float("nan"), 0.99)
-    record = record_of(tmp_path, {"probe": (0.6,) * 5, "fine-tuned": tuned})
-    chosen = at_its_best(record, IMAGES, 0.1, {0}).protocols
-    assert chosen == ("fine-tuned", "probe", "fine-tuned", "probe", "fine-tuned")
-
-
 def test_the_difference_of_single_draws_is_that_of_their_means() -> None:
     ours = {0: [made_found(IMAGES, 2.0, 1)], 1: [made_found(IMAGES, 0.5, 2)]}
     other = {draw: several(1.0, 30 + draw)[:2] for draw in (0, 1)}
@@ -267,13 +213,10 @@ def test_the_difference_of_single_draws_is_that_of_their_means() -> None:
 
 
 def test_what_a_record_lacks_is_said(tmp_path: Path) -> None:
-    record = record_of(tmp_path, {"probe": (0.7,) * 5})
+    record = read_record(write_record(tmp_path, made_facts("perlin"), made_cells(IMAGES, 1.0)))
     assert protocols_of(record, 0.1) == ("probe",)
     assert len(founds_of(record, "probe", 0.1, draws={0, 2})) == 2
-    with pytest.raises(DataError, match="no model of 1 of the labels"):
-        at_its_best(record, IMAGES, 1.0)
+    with pytest.raises(DataError, match=r"no model of 0\.5 of the labels"):
+        protocols_of(record, 0.5)
     with pytest.raises(DataError, match="no model of protocol 'tuned'"):
         founds_of(record, "tuned", 0.1)
-    bare = {cell: found._replace(inners=()) for cell, found in made_cells(IMAGES, 1.0).items()}
-    with pytest.raises(DataError, match="0 inner scores for 5 folds"):
-        at_its_best(Record(record.facts, bare), IMAGES, 0.1)

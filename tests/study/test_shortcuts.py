@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipelines.study.frozen import (
     Question,
     Sources,
     answer_to,
+    frames_now,
     frames_of,
     hashes_of,
     is_answered,
@@ -37,8 +39,8 @@ from pipelines.study.shortcut_tables import (
     share_kept,
     views_table,
 )
-from pipelines.study.targets import TargetSet, seen_as
-from pipelines.study.trivial import nearest_thumbnail
+from pipelines.study.targets import Targets, TargetSet, seen_as
+from pipelines.study.trivial import audited, nearest_thumbnail
 from tests.study.made_records import made_found, made_images, write_made_study
 from tests.study.made_targets import made_target, with_other_labels
 
@@ -72,7 +74,7 @@ def test_a_whole_view_changes_where_features_are_pooled_and_no_picture(target: T
 def test_a_trivial_model_learns_nothing_of_what_it_scores(target: TargetSet, nearest: bool) -> None:
     features = target.sizes
     labels = labels_of(target, cut(target, "blocked")[0], 1.0, 0)
-    fit = shortcuts.trivial(features, nearest)
+    fit = audited(features, nearest)
     said = fit(target, labels).chance
     again = fit(with_other_labels(target, labels.score), labels).chance
     assert np.array_equal(said, again)
@@ -88,16 +90,24 @@ def test_what_is_recorded_is_done_until_encoder_settings_or_frames_are_others(
     config = pretrain_config("perlin")
     made = [Made(run, config, tmp_path / "store")]
     settings = settings_of(made, (1.0,))
-    assert "no encoder of perlin" in left_of(study, [question], made, settings)
+    now = frames_now(Targets(tmp_path, tmp_path, known=[target]))
+    assert "no encoder of perlin" in left_of(study, [question], made, settings, now)
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     (run / "record.json").write_text('{"status": "done"}', encoding="utf-8")
     (run / "encoder.json").write_text('{"sha256": "one"}', encoding="utf-8")
-    assert "is missing" in left_of(study, [question], made, settings)
-    answers = [(shortcuts.trivial(target.sizes, True), cells_of("nearest", (1.0,)))]
+    assert "is missing" in left_of(study, [question], made, settings, now)
+    answers = [(audited(target.sizes, True), cells_of("nearest", (1.0,)))]
     sources = Sources(hashes_of(made), settings)
     record_answers(study, target, question, answers, sources)
-    assert left_of(study, [question], made, settings) == ""
+    assert left_of(study, [question], made, settings, now) == ""
+    frames = target.loaded.frames.copy()
+    frames[0, 0, 0] ^= 1
+    moved = replace(target, loaded=replace(target.loaded, frames=frames))
+    others = frames_now(Targets(tmp_path, tmp_path, known=[moved]))
+    assert "frames is another than" in left_of(study, [question], made, settings, others)
+    unread = frames_now(Targets(tmp_path, tmp_path, reads_sets=False))
+    assert left_of(study, [question], made, settings, unread) == "", "a dry run reads no set"
     record = answer_to(study, question)
     assert record is not None
     assert list(record.cells) == [Cell("nearest", 1.0)]
@@ -106,9 +116,9 @@ def test_what_is_recorded_is_done_until_encoder_settings_or_frames_are_others(
     assert not is_answered(study, question, sources, {"frames": "others"})
     assert {"drawing", "fractions", "gaps", "strengths"} <= settings.keys()
     with_more = settings_of(made, (0.1, 1.0))
-    assert "fractions is set otherwise" in left_of(study, [question], made, with_more)
+    assert "fractions is set otherwise" in left_of(study, [question], made, with_more, now)
     (run / "encoder.json").write_text('{"sha256": "two"}', encoding="utf-8")
-    assert "encoder is another than" in left_of(study, [question], made, settings)
+    assert "encoder is another than" in left_of(study, [question], made, settings, now)
 
 
 def test_what_stands_is_not_asked_again_after_a_stop(
@@ -117,15 +127,14 @@ def test_what_stands_is_not_asked_again_after_a_stop(
     """Of the rival's records one is gone: that one alone is made again."""
     # The quicker of the rivals: boosted trees would take most of a minute here.
     monkeypatch.setattr(frozen, "trees_on_thumbnail", nearest_thumbnail)
-    monkeypatch.setattr(shortcuts, "load_target", lambda *_: target)
-    study = tmp_path / STUDY
+    study, targets = tmp_path / STUDY, Targets(tmp_path, tmp_path, known=[target])
     rival = (target.name, THUMBNAIL)
-    shortcuts.ask_views(*rival, tmp_path, tmp_path, study)
+    shortcuts.ask_views(*rival, targets, tmp_path, study)
     before = {file: file.stat().st_mtime_ns for file in study.glob("*.parquet")}
     assert len(before) == len(shortcuts.views_questions(*rival))
     gone = sorted(before)[1]
     gone.unlink()
-    shortcuts.ask_views(*rival, tmp_path, tmp_path, study)
+    shortcuts.ask_views(*rival, targets, tmp_path, study)
     after = {file: file.stat().st_mtime_ns for file in study.glob("*.parquet")}
     assert [file for file in before if after[file] != before[file]] == [gone]
 
@@ -156,7 +165,10 @@ def test_tables_hold_what_was_recorded(tmp_path: Path) -> None:
     assert "boosted trees on a thumbnail" in first
     assert first.endswith("| 1.00 (1.00 to 1.00) |")
     # The made-up answers are the same under every split and view: nothing is lost.
-    assert "| no other slice of the same patient is learnt from | 0.0 (0.0 to 0.0) |" in answer
+    assert (
+        "| the blocked split: no neighbour in the file order is learnt from | 0.0 (0.0 to 0.0) |"
+        in answer
+    )
 
 
 def test_a_share_is_of_what_lies_above_a_coin() -> None:

@@ -7,11 +7,22 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from typer import Typer
+from typer.testing import CliRunner
 
 from covidssl.errors import StoppedError, UsageError
 from covidssl.folder_lock import alone_in
+from pipelines import (
+    ablate,
+    cross_site,
+    label_efficiency,
+    reproduce_paper,
+    scaling,
+    shortcuts,
+)
 from pipelines.study.stages import Stage, chosen, plan_table, run_stages, stopping_after
 
 
@@ -114,10 +125,71 @@ def test_the_plan_tells_hours_of_each_stage_in_all_and_left(work: Work) -> None:
     stages = [work.stage("first", minutes=90), work.stage("second", minutes=30)]
     (work.folder / "first").write_text("made")
     lines = plan_table(stages).splitlines()
-    assert lines[1].split()[:3] == ["first", "1.50", "done"]
-    assert "to do: nothing is there yet" in lines[2]
+    assert lines[1].split() == ["first", "1.50", "makes", "first", "done"]
+    assert lines[2].endswith("to do: nothing is there yet")
     assert lines[-1] == "2.0 hours in all on one thread; 0.5 left."
     assert work.ran == []
+
+
+def test_the_plan_tells_the_whole_of_a_reason_and_so_what_to_run_first() -> None:
+    reason = "first pipelines.reproduce_paper --only pretrain-perlin: there is no encoder yet"
+    stage = Stage("probe", "probes", 1, lambda: reason, lambda: None)
+    assert reason in plan_table([stage])
+
+
+def test_a_product_that_another_command_makes_is_waited_for(work: Work) -> None:
+    """Its stage has another name there: the product's own lock alone tells of it."""
+    shared = work.folder / "shared"
+    attempts = list[float]()
+
+    def run() -> None:
+        attempts.append(time.monotonic())
+        with alone_in(shared, ".run.lock", "another one is working in it"):
+            work.ran.append("ours")
+            (shared / "made").write_text("here")
+
+    def left() -> str:
+        return "" if (shared / "made").exists() else "not made yet"
+
+    shared.mkdir()
+    stages = [
+        Stage("ours", "makes what is shared", 1, left, run),
+        work.stage("free"),
+        work.stage("after", "ours"),
+    ]
+    for ends_well in (True, False):
+        work.ran.clear()
+        attempts.clear()
+        with alone_in(shared, ".run.lock", "busy"):
+            runner = threading.Thread(target=run_stages, args=(stages, work.locks, (), 0.1))
+            runner.start()
+            while len(attempts) < 2 and runner.is_alive():
+                time.sleep(0.01)
+            time.sleep(0.15)
+            assert runner.is_alive()
+            assert "ours" not in work.ran
+            assert len(attempts) < 6, "it does not pause between its attempts"
+            if ends_well:
+                (shared / "made").write_text("by the other one")
+        runner.join()
+        assert work.ran == (["free", "after"] if ends_well else ["free", "ours", "after"])
+        for name in ("free", "after", "shared/made"):
+            (work.folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    "command", [ablate, cross_site, label_efficiency, reproduce_paper, scaling, shortcuts]
+)
+def test_data_that_are_no_folder_are_refused_before_anything_is_planned(
+    command: ModuleType, tmp_path: Path
+) -> None:
+    app = Typer(add_completion=False)
+    app.command()(command.main)
+    options = ["--data", str(tmp_path / "none"), "--runs", str(tmp_path / "runs"), "--dry-run"]
+    told = CliRunner().invoke(app, options, env={"COLUMNS": "400"})
+    assert told.exit_code == 2
+    assert "there is no such folder. Expected the one that holds the sets" in told.output
+    assert "hours" not in told.output
 
 
 def test_a_signal_ends_the_work_and_the_next_run_goes_on(work: Work) -> None:

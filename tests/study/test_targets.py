@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 
 from covidssl.errors import UsageError
 from covidssl.rivals import thumbnail_features
-from pipelines.study.targets import FRAME, RUN_LENGTH, SETS, TargetSet, load_target, seen_as
+from pipelines.study.targets import (
+    FRAME,
+    RUN_LENGTH,
+    SETS,
+    Targets,
+    TargetSet,
+    load_target,
+    seen_as,
+)
 from tests.scan_files import chest_grey, write_png
 
 EACH = 12
@@ -76,6 +85,38 @@ def test_frames_are_cut_once(data: Path, runs: Path, sars: TargetSet) -> None:
     np.testing.assert_array_equal(again.frames, sars.frames)
     assert again.group == sars.group
     assert {file: file.stat().st_mtime_ns for file in (runs / "cache").iterdir()} == files
+
+
+def test_another_folder_of_data_is_read_though_the_runs_are_the_same(
+    data: Path, tmp_path: Path
+) -> None:
+    other, runs = tmp_path / "other", tmp_path / "runs"
+    copytree(data / "covid-ct", other / "covid-ct")
+    (other / "covid-ct" / "CT_NonCOVID" / "0%0.jpg").unlink()
+    first = load_target("covid-ct", data, runs)
+    second = load_target("covid-ct", other, runs)
+    assert len(second.scans) == len(first.scans) - 1
+    places = {scan.files.paths[0].resolve().parents[2] for scan in second.scans}
+    assert places == {other.resolve()}
+    again = load_target("covid-ct", data, runs)
+    assert again.loaded.fingerprint == first.loaded.fingerprint
+
+
+def test_sets_are_read_once_and_only_where_frames_are_asked_for(
+    data: Path, tmp_path: Path, sars: TargetSet
+) -> None:
+    targets = Targets(data, tmp_path / "runs", known=[sars])
+    assert targets.of("sars-cov-2-ct") is sars
+    assert not (tmp_path / "runs").exists()
+    assert targets.frames("sars-cov-2-ct") == {"frames": sars.loaded.fingerprint}
+    assert targets.frames("sars-cov-2-ct", called="learnt") == {"learnt": sars.loaded.fingerprint}
+    small = FRAME.model_copy(update={"size": 32})
+    assert targets.of("sars-cov-2-ct", small) is targets.of("sars-cov-2-ct", small)
+    assert targets.frames("sars-cov-2-ct", small) != targets.frames("sars-cov-2-ct")
+    unread = Targets(tmp_path / "none", tmp_path / "runs", reads_sets=False)
+    assert unread.frames("covid-ct") == {}
+    with pytest.raises(UsageError, match="Expected the set 'covid-ct' below DATA"):
+        Targets(tmp_path / "none", tmp_path / "runs").frames("covid-ct")
 
 
 def test_pieces_of_one_figure_are_one_group_and_files_of_nobody_known_are_runs(
