@@ -88,6 +88,21 @@ def test_the_images_of_the_readme_are_found() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)h#][^)]*)\)", README))))
-def test_every_file_that_the_readme_points_to_is_there(link: str) -> None:
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_heading_that_a_page_points_to_is_there(page: Path) -> None:
+    """Headings are found as GitHub names them: small letters, hyphens, no punctuation."""
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, heading = link.partition("#")
+        file = page.parent / name if name else page
+        if not file.exists() or (heading and heading not in headings(file)):
+            lost.append(link)
+    assert lost == []
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
