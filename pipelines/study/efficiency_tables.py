@@ -16,7 +16,7 @@ from pipelines.study.arms import COMPARED, NOTHING, OURS, in_words
 from pipelines.study.curves import Curve, Needed, curve_of, needed
 from pipelines.study.frozen import Question
 from pipelines.study.power_law import next_point, predict_last
-from pipelines.study.records import Found, Record, read_images, read_record
+from pipelines.study.records import Found, Record, images_file, read_images, read_record
 from pipelines.study.scores import LIMITS
 from pipelines.study.table_text import (
     difference_text,
@@ -195,16 +195,20 @@ def made_table(records: Path) -> str:
 
 
 def _panel(records: Path, name: SetName, view: View) -> Panel:
-    found = {arm: _record(records, name, view, arm) for arm in ARMS}
-    known = {arm: record for arm, record in found.items() if record is not None}
     shares: tuple[float, ...] = ()
     curves = {}
-    for arm, record in known.items():
-        shares, curves[arm] = _curve(records, record)
+    for arm in ARMS:
+        file = _file(records, name, view, arm)
+        if file.is_file():
+            rows = images_file(records, name, SPLIT)
+            # Several tables are made of each curve.
+            shares, curves[arm] = _curve(records, file, _changed(file), _changed(rows))
     return Panel(name, view, shares, curves)
 
 
-def _curve(records: Path, record: Record) -> tuple[tuple[float, ...], Curve]:
+@lru_cache(maxsize=64)
+def _curve(records: Path, file: Path, *_changed: int) -> tuple[tuple[float, ...], Curve]:
+    record = read_record(file)
     images = read_images(records, record.facts.set_name, record.facts.split)
     shares = tuple(sorted({cell.fraction for cell in record.cells}))
     founds: dict[float, list[Found]] = {}
@@ -214,15 +218,17 @@ def _curve(records: Path, record: Record) -> tuple[tuple[float, ...], Curve]:
     return shares, curve_of(images, founds)
 
 
+def _changed(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+def _file(records: Path, name: SetName, view: View, arm: str) -> Path:
+    return records / STUDY / Question(name, SPLIT, view, arm).file
+
+
 def _record(records: Path, name: SetName, view: View, arm: str) -> Record | None:
-    file = records / STUDY / Question(name, SPLIT, view, arm).file
-    return _read(file, file.stat().st_mtime_ns) if file.is_file() else None
-
-
-@lru_cache(maxsize=64)
-def _read(file: Path, _changed: int) -> Record:
-    """Several tables are made of each file."""
-    return read_record(file)
+    file = _file(records, name, view, arm)
+    return read_record(file) if file.is_file() else None
 
 
 def _saved_rows(panel: Panel) -> Iterator[list[str]]:

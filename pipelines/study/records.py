@@ -203,9 +203,19 @@ def read_facts(file: Path) -> Facts:
     return Facts.model_validate(_about(file, schema)["facts"])
 
 
-def read_records(folder: Path) -> list[Record]:
-    """All records of a folder, by their names."""
-    return [read_record(file) for file in sorted(folder.glob("*.parquet"))]
+def read_records(folder: Path, of: str = "*") -> list[Record]:
+    """All records of a folder, by their names.
+
+    Args:
+        folder: of a study.
+        of: only those of these sets, splits and views, such as `covid-ct.blocked.plain`.
+    """
+    return [read_record(file) for file in sorted(folder.glob(f"{of}.*.parquet"))]
+
+
+def images_file(records: Path, set_name: str, split: str) -> Path:
+    """Where label, group and fold of a set's images lie."""
+    return records / "rows" / f"{set_name}.{split}.parquet"
 
 
 def write_images(records: Path, set_name: str, split: str, images: Images) -> Path:
@@ -214,7 +224,7 @@ def write_images(records: Path, set_name: str, split: str, images: Images) -> Pa
     Raises:
         DataError: when other images are recorded there: records of both could not be compared.
     """
-    file = records / "rows" / f"{set_name}.{split}.parquet"
+    file = images_file(records, set_name, split)
     if file.is_file():
         before = read_images(records, set_name, split)
         if any(not np.array_equal(*pair) for pair in zip(before, images, strict=True)):
@@ -237,7 +247,7 @@ def read_images(records: Path, set_name: str, split: str) -> Images:
     Raises:
         DataError: when there is no such file.
     """
-    table, _ = _read(records / "rows" / f"{set_name}.{split}.parquet")
+    table, _ = _read(images_file(records, set_name, split))
     return Images(*(table.column(name).to_numpy().astype(np.int64) for name in Images._fields))
 
 

@@ -210,11 +210,7 @@ def words_of(arm: str) -> str:
 
 
 def _by_arm(folder: Path, place: tuple[str, str, str]) -> dict[str, Record]:
-    return {
-        record.facts.arm: record
-        for record in read_records(folder)
-        if (record.facts.set_name, record.facts.split, record.facts.view) == place
-    }
+    return {record.facts.arm: record for record in read_records(folder, ".".join(place))}
 
 
 def _made_of(record: Record) -> tuple[str | None, ...]:
