@@ -30,11 +30,9 @@ from pipelines.study.crossing_tables import (
     CENTRED,
     FIXED,
     HISTOGRAM,
-    LINEAR,
     SEEN,
     SHORT,
     STUDY,
-    THUMBNAIL,
     TRIVIAL,
     badness_table,
     carried_list,
@@ -64,7 +62,7 @@ from pipelines.study.records import Cell, Facts, Found, write_images, write_reco
 from pipelines.study.scores import PROBE
 from pipelines.study.stages import Stage
 from pipelines.study.targets import FRAME, SETS, SetName, Targets, TargetSet, View, seen_as
-from pipelines.study.trivial import audited, trees_on_thumbnail
+from pipelines.study.trivial import LINEAR, THUMBNAIL, audited, trees_on_thumbnail
 
 COMMAND = "make cross-site DATA=..."
 

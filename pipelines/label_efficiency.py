@@ -37,7 +37,6 @@ from pipelines.study.efficiency_tables import (
     FRACTIONS,
     SPLIT,
     STUDY,
-    THUMBNAIL,
     answer,
     curves_table,
     laws_table,
@@ -64,6 +63,7 @@ from pipelines.study.grid import cells_of
 from pipelines.study.records import Cell
 from pipelines.study.stages import Stage
 from pipelines.study.targets import SETS, VIEWS, Targets, TargetSet, View
+from pipelines.study.trivial import THUMBNAIL
 
 log = logging.getLogger(__name__)
 

@@ -45,7 +45,6 @@ from pipelines.study.shortcut_tables import (
     FEATURES,
     SEEN,
     STUDY,
-    THUMBNAIL,
     answer_table,
     features_table,
     views_table,
@@ -60,7 +59,7 @@ from pipelines.study.targets import (
     TargetSet,
     seen_as,
 )
-from pipelines.study.trivial import audited
+from pipelines.study.trivial import THUMBNAIL, audited
 
 COMMAND = "make shortcuts DATA=..."
 """What makes the records."""

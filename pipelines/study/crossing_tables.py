@@ -20,6 +20,7 @@ from pipelines.study.table_text import (
     value_text,
 )
 from pipelines.study.targets import WORDS, View
+from pipelines.study.trivial import LINEAR, THUMBNAIL
 
 STUDY = "cross_site"
 """Folder of its records."""
@@ -27,7 +28,6 @@ STUDY = "cross_site"
 CENTRED = ", features centred by site"
 """What the protocol's name ends in where each site's features are centred by themselves."""
 
-THUMBNAIL, LINEAR = "trees on thumbnail", "linear on thumbnail"
 HISTOGRAM = "trees on lung histogram"
 """On the histogram inside the lungs, scaled by the image's own lung: a change of window that is a
 straight line changes nothing in it, so that it is the trivial model with most to say elsewhere."""

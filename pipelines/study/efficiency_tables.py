@@ -27,11 +27,11 @@ from pipelines.study.table_text import (
     value_text,
 )
 from pipelines.study.targets import SETS, VIEW_WORDS, VIEWS, WORDS, SetName, View
+from pipelines.study.trivial import THUMBNAIL
 
 STUDY = "label_efficiency"
 """Folder of its records."""
 
-THUMBNAIL = "trees on thumbnail"
 ARMS = (*COMPARED, THUMBNAIL)
 SPLIT = "blocked"
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)

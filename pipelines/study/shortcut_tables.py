@@ -23,6 +23,7 @@ from pipelines.study.table_text import (
     points_text,
 )
 from pipelines.study.targets import SETS, VIEW_WORDS, WORDS, View
+from pipelines.study.trivial import THUMBNAIL
 
 STUDY = "shortcuts"
 """Folder of its records."""
@@ -56,7 +57,6 @@ SEEN: tuple[View, ...] = (
 """How the images are seen."""
 
 ENCODERS = (OURS, NOTHING)
-THUMBNAIL = "trees on thumbnail"
 ARMS = (*ENCODERS, THUMBNAIL)
 
 _BLAMED: Mapping[str, str] = {

@@ -78,9 +78,10 @@ def audited(features: NDArray[np.floating], nearest: bool) -> Fit:
     return fit
 
 
+THUMBNAIL, LINEAR = "trees on thumbnail", "linear on thumbnail"
 RIVALS: Mapping[str, Fit] = {
-    "trees on thumbnail": trees_on_thumbnail,
-    "linear on thumbnail": linear_on_thumbnail,
+    THUMBNAIL: trees_on_thumbnail,
+    LINEAR: linear_on_thumbnail,
     "kernel on thumbnail": kernel_on_thumbnail,
     "nearest thumbnail": nearest_thumbnail,
     "trees on size": trees_on_size,

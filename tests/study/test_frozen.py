@@ -10,10 +10,11 @@ import pytest
 from covidssl.errors import DataError, UsageError
 from pipelines import cross_site
 from pipelines.study.crossing import AWAY, HOME, SPLIT
-from pipelines.study.crossing_tables import STUDY, THUMBNAIL
+from pipelines.study.crossing_tables import STUDY
 from pipelines.study.frozen import Question, frames_now, left_of, settings_of
 from pipelines.study.records import read_facts, read_record, write_record
 from pipelines.study.targets import SETS, Targets, TargetSet
+from pipelines.study.trivial import THUMBNAIL
 from tests.study.made_records import made_cells, made_facts, made_images
 from tests.study.made_targets import made_target
 
