@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from covidssl.commands import import_weights
-from covidssl.files import sha256_of, write_json, write_text
+from covidssl.files import sha256_of, write_json
 from covidssl.store import RECORD as STORE_RECORD
 from pipelines.study.arms import COMPARED, NOTHING, OURS, PRETEXTS, ArmName
 from pipelines.study.documents import differing, remake_pages
@@ -29,6 +29,7 @@ from pipelines.study.paper_probes import (
 from pipelines.study.paper_tables import page_blocks
 from pipelines.study.pretraining import (
     Corpus,
+    data_of_encoder,
     is_done,
     pretrain,
     pretrain_config,
@@ -125,17 +126,14 @@ def _run_pretraining(bench: Bench, arm: ArmName) -> None:
 
 def _imagenet_stage(bench: Bench, file: Path) -> Stage:
     folder = bench.run("imagenet")
-    note = folder / "of.txt"
 
     def left() -> str:
         if not bench.encoder("imagenet"):
             return "not imported yet"
-        told = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
-        return "" if told == sha256_of(file) else "another file was imported"
+        return "" if data_of_encoder(folder) == sha256_of(file) else "another file was imported"
 
     def run() -> None:
         import_weights.main(file, "torchvision", folder, overwrite=True)
-        write_text(note, sha256_of(file) + "\n")
 
     return Stage("pretrain-imagenet", f"weights of {file.name} as an encoder", 0.2, left, run)
 

@@ -172,6 +172,12 @@ def sha256_of_encoder(run: Path) -> str:
     return str(_json(run / "encoder.json").get("sha256", ""))
 
 
+def data_of_encoder(run: Path) -> str:
+    """Fingerprint of what an encoder learnt from; of weights that were brought, of their file."""
+    learnt = _json(run / "encoder.json").get("trained_on")
+    return str(learnt.get("data_fingerprint", "")) if isinstance(learnt, dict) else ""
+
+
 def minutes_of(run: Path) -> float | None:
     """Minutes that a run took; None where it has not ended."""
     seconds = _json(run / "record.json").get("duration_s")
