@@ -115,7 +115,7 @@ def test_the_card_marks_the_cases_that_were_for_design(store: Path, tmp_path: Pa
 
 def test_the_protocol_says_which_labels_have_a_part_in_the_threshold() -> None:
     assert "no label of a real lesion" not in PROTOCOL
-    assert "dense was chosen by what is marked on cases 1 and 3" in PROTOCOL
+    assert "dense was chosen by cases 1 and 3" in PROTOCOL
     assert "those of cases 2, 4, 7 have none" in PROTOCOL
 
 
