@@ -85,7 +85,13 @@ def test_a_study_without_stages_refuses_one() -> None:
 
 @by_make
 def test_help_says_what_can_be_made() -> None:
-    said = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert said.stdout.startswith("Two commands: `make demo`")
     assert "make reproduce DATA=" in said.stdout
     assert "PYTHON" not in said.stdout
