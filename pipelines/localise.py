@@ -41,13 +41,13 @@ from pipelines.localising.scores import (
 )
 from pipelines.localising.thresholds import Drawn, draw_on, kept_apart, thresholds
 from pipelines.study.arms import DRAEM_LIKE, OURS
+from pipelines.study.frozen import Made, must_be_made
 from pipelines.study.pretraining import (
     is_done,
     pretrain,
     pretrain_config,
     run_folder,
     store_folder,
-    what_differs,
 )
 
 __all__ = ["blocks", "main", "table"]
@@ -135,16 +135,11 @@ def _laid_out(
 
 def _of_the_reproduction(runs: Path, store: Path) -> dict[str, Path]:
     """Our network, which must be there, and the DRAEM-like one, which is made where it is not."""
-    ours = run_folder(runs, OURS)
-    config = pretrain_config(OURS)
-    if not is_done(ours, config, store):
-        reason = what_differs(ours, config, store) or "has not ended"
-        raise UsageError(
-            f"{ours}: {reason}. Run `make reproduce DATA=... STAGE=pretrain-{OURS}` first."
-        )
+    ours = Made(run_folder(runs, OURS), pretrain_config(OURS), store)
+    must_be_made([ours], OURS)
     rival = run_folder(runs, DRAEM_LIKE)
     pretrain(pretrain_config(DRAEM_LIKE), store, rival)
-    return {OURS: ours, DRAEM_LIKE: rival}
+    return {OURS: ours.run, DRAEM_LIKE: rival}
 
 
 def _left(runs: Path, pretrained: list[str] | None) -> str:

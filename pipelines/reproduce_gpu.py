@@ -120,8 +120,7 @@ def run_all(bench: Bench, pages: Path, device: str) -> list[str]:
     for number in range(make_pack(bench, pack)):
         run_piece(bench.configs, number, pack, out, device)
     lacking = gather_records(bench.targets, bench.records, out)
-    blocks = page_blocks()
-    for file in remake_pages(pages, blocks, bench.records):
+    for file in remake_pages(pages, page_blocks(), bench.records):
         log.info("%s: written", file)
     return lacking
 

@@ -124,18 +124,20 @@ def predicted(folder: Path) -> list[Block]:
 
 def _notes(folder: Path) -> tuple[str, ...]:
     """What holds of all answers because of the model, as `run.json` says."""
-    try:
-        return read_json(folder / "run.json", _Run).notes[:_NOTES_SHOWN]
-    except UnreadError:
-        return ()
+    return _run_of(folder).notes[:_NOTES_SHOWN]
 
 
 def gives_lesions_alone(folder: Path) -> bool:
     """Whether a prediction was made by a restoration network alone, as its `run.json` says."""
+    return _run_of(folder).model.get("format") == _LESIONS
+
+
+def _run_of(folder: Path) -> _Run:
+    """What `run.json` says; nothing where it cannot be read."""
     try:
-        return read_json(folder / "run.json", _Run).model.get("format") == _LESIONS
+        return read_json(folder / "run.json", _Run)
     except UnreadError:
-        return False
+        return _Run()
 
 
 def passed_over(folder: Path) -> list[Block]:

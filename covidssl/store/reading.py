@@ -95,12 +95,12 @@ class Store:
             DataError: when it holds both kinds: choose with `of_kind`; when it holds no slice.
         """
         kinds = sorted(self.slices.kinds()) if len(self.slices) else []
-        if len(kinds) != 1:
+        if not kinds:
+            raise DataError(self.why_empty())
+        if len(kinds) > 1:
             raise DataError(
                 f"{self.folder.name}: holds {' and '.join(kinds)}; training needs one kind of "
                 f"pixel. Prepare the scans of each kind into a store of their own."
-                if kinds
-                else self.why_empty()
             )
         return kinds[0]
 

@@ -34,7 +34,7 @@ from pipelines.study.records import (
     write_images,
     write_record,
 )
-from pipelines.study.targets import FRAME, SETS, SetName, TargetSet, View, load_target, seen_as
+from pipelines.study.targets import FRAME, SETS, SetName, Targets, TargetSet, View, seen_as
 
 PROBES, FINE_TUNED, ON_GPU = "reproduce", "reproduce-fine-tuned", "reproduce-gpu"
 """Folders of records: of frozen probes and trivial rivals, of fine-tuned models, and of both with
@@ -78,9 +78,14 @@ class Bench:
     reads_sets: bool = True
 
     @cached_property
+    def _read(self) -> Targets:
+        known = tuple((self.sets or {}).values())
+        return Targets(self.data, self.runs, self.reads_sets, known)
+
+    @cached_property
     def targets(self) -> Mapping[SetName, TargetSet]:
         """Both sets, as they are."""
-        return self.sets or {name: load_target(name, self.data, self.runs) for name in SETS}
+        return self.sets or {name: self._read.of(name) for name in SETS}
 
     @cached_property
     def _seen(self) -> dict[tuple[SetName, View], TargetSet]:
@@ -94,11 +99,7 @@ class Bench:
 
     def frames(self, name: SetName) -> dict[str, str]:
         """The fingerprint of a set's frames, as a source of a record; empty if it is not read."""
-        return {"frames": self._fingerprints[name]} if self.reads_sets else {}
-
-    @cached_property
-    def _fingerprints(self) -> dict[str, str]:
-        return {name: one.loaded.fingerprint for name, one in self.targets.items()}
+        return self._read.frames(name)
 
     def run(self, arm: ArmName, corpus: Corpus = "luna16", fold: int | None = None) -> Path:
         """Folder of an arm's pretraining."""

@@ -13,11 +13,11 @@ from pipelines.study.paper import FINE_TUNED, ON_GPU, PROBES, WITH_TARGETS
 from pipelines.study.paper_targets import margins_table, targets_count, targets_table
 from pipelines.study.records import Found, read_records
 from pipelines.study.scores import (
-    FROZEN,
     LIMITS,
     METRIC_WORDS,
     METRICS,
     TESTED,
+    are_frozen,
     by_draws,
     difference,
     founds_of,
@@ -99,9 +99,7 @@ def paper_table(records: Path, set_name: str) -> str:
 def _not_run_yet(field: Field) -> list[str]:
     """What the page speaks of and no record holds, in words."""
     arms = [arm for arm in (*COMPARED, WITH_TARGETS) if arm not in field.records]
-    tuned = {
-        arm for arm in field.learnt if not set(protocols_of(field.records[arm], 1.0)) <= set(FROZEN)
-    }
+    tuned = {arm for arm in field.learnt if not are_frozen(protocols_of(field.records[arm], 1.0))}
     said = [words_of(arm) for arm in arms]
     said += [f"{words_of(arm)}, fine-tuned" for arm in (OURS, NOTHING) if arm not in tuned]
     if not tuned & set(OTHERS):
@@ -118,7 +116,7 @@ def _share_table(field: Field, fraction: float) -> str:
         how = "" if arm in field.rivals else _protocols(standing.protocols)
         own = _scores(field, field.founds(standing, fraction))
         rows.append([words_of(arm), how, *own, *compared.get(arm, blank)])
-        if arm in field.learnt and not set(standing.protocols) <= set(FROZEN):
+        if arm in field.learnt and not are_frozen(standing.protocols):
             frozen = field.frozen(arm, fraction)
             scores = _scores(field, field.founds(frozen, fraction))
             rows.append([words_of(arm), _protocols(frozen.protocols), *scores, *blank])
@@ -183,7 +181,7 @@ def _ways(field: Field, arm: str, share: float) -> list[list[str]]:
     """Share, protocol, draws, accuracy and AUROC of each protocol; none where all are frozen."""
     record, rows = field.records[arm], []
     protocols = protocols_of(record, share)
-    if set(protocols) <= set(FROZEN):
+    if are_frozen(protocols):
         return []
     draws = shared_draws(record, share)
     for protocol in protocols:

@@ -18,7 +18,7 @@ How every number of a table is made, and what it does not say:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +66,11 @@ KERNEL = "kernel probe"
 
 FROZEN: tuple[str, ...] = (PROBE, KERNEL)
 """Protocols that leave the encoder as it is."""
+
+
+def are_frozen(protocols: Iterable[str]) -> bool:
+    """Whether all of these protocols leave the encoder as it is."""
+    return set(protocols) <= set(FROZEN)
 
 
 class Compared(NamedTuple):

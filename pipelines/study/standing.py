@@ -13,7 +13,7 @@ from pipelines.study.arms import COMPARED, PRETEXTS, in_words
 from pipelines.study.paper import FINE_TUNED, PROBES, WITH_TARGETS
 from pipelines.study.preferred import at_its_best
 from pipelines.study.records import Found, Images, Record, read_images, read_records
-from pipelines.study.scores import FROZEN, KERNEL, PROBE, founds_of, protocols_of
+from pipelines.study.scores import FROZEN, KERNEL, PROBE, are_frozen, founds_of, protocols_of
 from pipelines.study.trivial import RIVALS
 
 _WAYS = {PROBE: "linear probe", KERNEL: "kernel probe"}
@@ -82,7 +82,7 @@ class Field:
 
     def _standing(self, record: Record, fraction: float) -> Standing:
         best = self._best(record, fraction)
-        if set(best.protocols) <= set(FROZEN):
+        if are_frozen(best.protocols):
             return self._best(only(FROZEN, record, fraction), fraction)
         return best
 

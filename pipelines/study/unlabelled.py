@@ -46,9 +46,10 @@ def images_of_fold(targets: Sequence[TargetSet], fold: int) -> dict[str, str]:
     A store of another one may hold what the fold scores now.
     """
     found: dict[str, str] = {}
+    rows = training_rows(targets, fold)
     for target in targets:
-        rows = training_rows(targets, fold)[target.name].tolist()
-        names = [target.loaded.fingerprint, *(target.scans[row].name for row in rows)]
+        learnt = (target.scans[row].name for row in rows[target.name].tolist())
+        names = [target.loaded.fingerprint, *learnt]
         found[target.name] = sha256("\n".join(names).encode()).hexdigest()
     return found
 
